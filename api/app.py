@@ -1,0 +1,87 @@
+"""The FastAPI app: routes, middleware and what lives as long as it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.auth import check_routes_declare_access
+from api.errors import MEDIA_TYPE, add_error_handlers
+from api.logs import configure_logs
+from api.metrics import Metrics
+from api.middleware import BodyLimit, RequestEdge
+from api.routes import chat, examples, feedback, health, models, promotions, runs, versions
+from api.services import open_services
+from data.unpacking import MAX_PACKED_BYTES
+from settings import Settings, get_settings
+
+API_VERSION = "1"
+BODY_LIMIT_BYTES = 1_000_000
+_MULTIPART_BYTES = 100_000  # borders and headers around an uploaded file
+
+_ROUTERS = (
+    chat.router,
+    models.router,
+    feedback.router,
+    runs.router,
+    versions.router,
+    promotions.router,
+    examples.router,
+    health.router,
+)
+_DESCRIPTION = """Turns thumbs into better weights, and only ever forwards.
+
+Chat with `POST /v1/chat/completions`, as with OpenAI's API, and rate replies with `POST /v1/feedback`. An admin
+starts runs and moves production under `/v1/admin`. Every failed request gets a problem document."""
+
+
+def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS) -> FastAPI:
+    """The app; the database, the model and the watch on production are opened when it starts.
+
+    Raises:
+        RuntimeError: a route declares no access.
+    """
+    configure_logs()
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        with open_services(settings or get_settings(), metrics) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Ratchet",
+        description=_DESCRIPTION,
+        version=API_VERSION,
+        lifespan=live,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    for router in routers:
+        app.include_router(router)
+    check_routes_declare_access(app)
+    add_error_handlers(app)
+    upload_bytes = MAX_PACKED_BYTES + _MULTIPART_BYTES
+    app.add_middleware(BodyLimit, limit_bytes=BODY_LIMIT_BYTES, exceptions={examples.PATH: upload_bytes})
+    app.add_middleware(RequestEdge, metrics=metrics)  # the last one is the outermost
+    app.openapi = partial(_build_openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+def _build_openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, in which errors have their own media type; made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                for status, response in operation["responses"].items():
+                    if int(status) >= 400:
+                        response["content"] = {MEDIA_TYPE: response["content"]["application/json"]}
+        app.openapi_schema = document
+    return app.openapi_schema

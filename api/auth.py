@@ -1,0 +1,79 @@
+"""API keys and roles: each route declares who may call it, and the app does not start with one that does not."""
+
+# No deferred annotations: FastAPI cannot resolve those of a callable object.
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import RoleForbidden, Unauthenticated
+from api.services import ServicesDep
+from data.vocabulary import KeyRole
+from db.keys import find_key
+from db.models import ApiKey
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`ratchet keys create --role ROLE`")
+_DOCUMENTATION = frozenset({"/openapi.json", "/docs"})  # FastAPI's own, open to all
+
+
+@dataclass(frozen=True)
+class RoleGuard:
+    """Lets keys of one role through, and admins everywhere."""
+
+    role: KeyRole
+
+    def __call__(
+        self,
+        services: ServicesDep,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    ) -> ApiKey:
+        """The caller's key.
+
+        Raises:
+            Unauthenticated: there is none, or it is unknown or revoked.
+            RoleForbidden: it has another role.
+        """
+        if credentials is None:
+            raise Unauthenticated
+        with services.database.reading() as session:
+            key = find_key(session, credentials.credentials)
+        if key is None:
+            raise Unauthenticated
+        if key.role not in (self.role, KeyRole.ADMIN):
+            raise RoleForbidden
+        return key
+
+
+def public() -> None:
+    """Declares, as a dependency, that a route needs no key."""
+
+
+ClientKey = Annotated[ApiKey, Depends(RoleGuard(KeyRole.CLIENT))]
+AdminKey = Annotated[ApiKey, Depends(RoleGuard(KeyRole.ADMIN))]
+CLIENTS_ONLY = Depends(RoleGuard(KeyRole.CLIENT))
+ADMINS_ONLY = Depends(RoleGuard(KeyRole.ADMIN))
+PUBLIC = Depends(public)
+
+
+def check_routes_declare_access(app: FastAPI) -> None:
+    """Refuse an app with a route that declares neither a role nor that it is public.
+
+    Raises:
+        RuntimeError: there is one; the message names it.
+    """
+    for context in iter_route_contexts(app.routes):
+        is_declared = (
+            _declares_access(context.dependant)
+            if isinstance(context.original_route, APIRoute)
+            else context.path in _DOCUMENTATION
+        )
+        if not is_declared:
+            raise RuntimeError(f"The route {context.path} declares no access; give it a role, or `PUBLIC`.")
+
+
+def _declares_access(dependant: Dependant) -> bool:
+    calls = [dependency.call for dependency in dependant.dependencies]
+    return public in calls or any(isinstance(call, RoleGuard) for call in calls)

@@ -1,0 +1,69 @@
+"""Feedback: a client rates the replies that were served to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+from sqlalchemy.orm import Session
+
+from api.auth import ClientKey
+from api.errors import describe_problems
+from api.schemas.feedback import Feedback, FeedbackCreate
+from api.schemas.fields import PathIdentifier, Text
+from api.services import ServicesDep
+from db.completions import get_completion
+from db.feedback import FeedbackValues, get_feedback, put_feedback
+from db.models import Conversation
+
+ANONYMOUS = "anonymous"
+
+router = APIRouter(tags=["feedback"], responses=describe_problems(401, 403, 404, 422, 503))
+
+
+@router.post(
+    "/v1/feedback",
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": Feedback, "description": "It took the place of the rater's earlier feedback."}}
+    | describe_problems(413),
+)
+def create_feedback(body: FeedbackCreate, key: ClientKey, services: ServicesDep, response: Response) -> Feedback:
+    """Rate a reply. Of each rater a reply has one feedback: the last one."""
+    values = FeedbackValues(
+        rater_kind=body.rater_kind,
+        rating=body.rating,
+        reasons=tuple(body.reasons),
+        comment=body.comment,
+        correction=body.correction,
+        scores=body.scores.model_dump(exclude_none=True),
+    )
+    with services.database.transaction() as session:
+        rater = _find_rater(session, body.completion_id, key.id, body.user)
+        row, is_first = put_feedback(session, body.completion_id, rater, values)
+        feedback = Feedback.model_validate(row)
+    response.status_code = status.HTTP_201_CREATED if is_first else status.HTTP_200_OK
+    return feedback
+
+
+@router.get("/v1/feedback/{completion_id}")
+def read_feedback(
+    completion_id: PathIdentifier,
+    key: ClientKey,
+    services: ServicesDep,
+    user: Annotated[Text | None, Query(max_length=128, description="The rater, as when rating.")] = None,
+) -> Feedback:
+    """What a rater said of a reply."""
+    with services.database.reading() as session:
+        rater = _find_rater(session, completion_id, key.id, user)
+        return Feedback.model_validate(get_feedback(session, completion_id, rater))
+
+
+def _find_rater(session: Session, completion_id: str, key_id: str, user: str | None) -> str:
+    """Who rates: the user named, else the end user of the conversation.
+
+    Raises:
+        NotFound: the completion was not served to that key.
+    """
+    completion = get_completion(session, completion_id, key_id)
+    conversation = session.get_one(Conversation, (key_id, completion.conversation_id))
+    return user or conversation.end_user or ANONYMOUS

@@ -1,0 +1,1 @@
+"""What goes over the wire: `Thing` is an answer, `ThingCreate` a request."""

@@ -1,0 +1,157 @@
+"""Chat completions as OpenAI's API writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from api.schemas.fields import Identifier, Schema, Text, example
+from data.vocabulary import Message
+
+DEFAULT_TEMPERATURE = 0.7
+DEFAULT_TOP_P = 1.0
+
+
+class TextPart(Schema):
+    """A part of a message; only text is understood."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class ChatMessage(Schema):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+
+    def to_message(self) -> Message:
+        """The turn in our vocabulary, where a developer's word is a system message and parts are lines."""
+        role = "system" if self.role == "developer" else self.role
+        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
+        return Message(role=role, content="\n".join(parts))
+
+
+class StreamOptions(Schema):
+    """What a stream holds beside the reply."""
+
+    include_usage: bool | None = None
+
+
+class ChatMetadata(Schema):
+    """What the client says about the request; other members are ignored."""
+
+    conversation_id: Identifier | None = Field(None, description="Your own name for the conversation.")
+
+
+class ChatCompletionCreate(Schema):
+    """A request for a reply. Members that are not listed here are ignored."""
+
+    model_config = example(
+        model="production",
+        messages=[{"role": "user", "content": "I cannot sleep before exams."}],
+        max_tokens=128,
+        user="end-user-17",
+        metadata={"conversation_id": "chat-42"},
+    )
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
+    model: Text | None = Field(None, max_length=128, description="`production`, or the version that it is now.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description=f"0 is greedy; {DEFAULT_TEMPERATURE} when left out."
+    )
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description=f"{DEFAULT_TOP_P} when left out.")
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Cut to the limit of the server.")
+    max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Goes before `max_tokens`.")
+    stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
+    n: int | None = Field(None, ge=1, le=128, description="Only 1 is supported.")
+    user: Identifier | None = Field(None, description="Your name for the end user, who is the rater by default.")
+    metadata: ChatMetadata | None = None
+    tools: list[Any] | None = Field(None, description="Not supported.")
+    functions: list[Any] | None = Field(None, description="Not supported.")
+    logit_bias: dict[str, Any] | None = Field(None, description="Not supported.")
+
+
+class Usage(Schema):
+    """Tokens of one completion."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    dropped_turns: int = Field(description="Oldest turns left out because the model's window was full.")
+
+
+class AssistantMessage(Schema):
+    """The reply."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(Schema):
+    """The one reply of a completion."""
+
+    index: int = 0
+    message: AssistantMessage
+    finish_reason: str
+    logprobs: None = None
+
+
+class ChatCompletion(Schema):
+    """A whole reply."""
+
+    model_config = example(
+        id="chatcmpl-5f0c",
+        object="chat.completion",
+        created=1790000000,
+        model="ratchet-v7",
+        system_fingerprint="9b2e",
+        choices=[
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "What keeps you awake?"},
+                "finish_reason": "stop",
+                "logprobs": None,
+            }
+        ],
+        usage={"prompt_tokens": 12, "completion_tokens": 6, "total_tokens": 18, "dropped_turns": 0},
+    )
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    system_fingerprint: str | None = Field(description="Digest of the artifact that wrote the reply.")
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(Schema):
+    """What a chunk adds to the reply."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(Schema):
+    """The one reply of a chunk."""
+
+    index: int = 0
+    delta: Delta
+    finish_reason: str | None = None
+    logprobs: None = None
+
+
+class ChatCompletionChunk(Schema):
+    """One event of a streamed reply."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[ChunkChoice]
+    usage: Usage | None = None

@@ -1,0 +1,81 @@
+"""Feedback on completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.fields import Identifier, Schema, Text, example
+from data.vocabulary import Rating
+
+Score = Annotated[int | None, Field(ge=1, le=5)]
+
+
+class Scores(Schema):
+    """Marks from 1 (worst) to 5 (best); each may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    empathy: Score = None
+    relevance: Score = None
+    coherence: Score = None
+    safety: Score = None
+
+
+class FeedbackCreate(Schema):
+    """What a rater thinks of a reply; it takes the place of what the same rater said of it before."""
+
+    model_config = example(
+        completion_id="chatcmpl-5f0c",
+        rating="down",
+        reasons=["too short"],
+        correction="That sounds exhausting. What keeps you awake?",
+        scores={"empathy": 2, "safety": 5},
+        user="end-user-17",
+    )
+
+    completion_id: Identifier
+    rating: Rating
+    reasons: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field([], max_length=20)
+    comment: Annotated[Text, Field(max_length=10_000)] | None = None
+    correction: Annotated[Text, Field(min_length=1, max_length=50_000)] | None = Field(
+        None, description="What the reply should have been."
+    )
+    scores: Scores = Scores()
+    user: Identifier | None = Field(
+        None, description="Who rates; the end user of the completion's conversation when left out."
+    )
+    rater_kind: Literal["end_user", "simulated"] = Field(
+        "end_user", description="`simulated` for a program that stands in for people in a benchmark or a demo."
+    )
+
+
+class Feedback(Schema):
+    """What one rater says of one completion, as last said. Times are seconds since 1970."""
+
+    model_config = example(
+        completion_id="chatcmpl-5f0c",
+        rater="end-user-17",
+        rater_kind="end_user",
+        rating="down",
+        reasons=["too short"],
+        comment=None,
+        correction="That sounds exhausting. What keeps you awake?",
+        scores={"empathy": 2, "safety": 5},
+        times_given=1,
+        created_at_s=1790000000.5,
+        updated_at_s=1790000000.5,
+    )
+
+    completion_id: str
+    rater: str
+    rater_kind: str
+    rating: Rating
+    reasons: list[str]
+    comment: str | None
+    correction: str | None
+    scores: dict[str, int]
+    times_given: int = Field(description="1 until the rater thinks again.")
+    created_at_s: float
+    updated_at_s: float

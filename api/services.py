@@ -1,0 +1,71 @@
+"""What the endpoints work with, opened and closed with the app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+
+from api.metrics import Metrics
+from api.watch import ProductionWatch
+from db.session import Database
+from serving.chat import ChatService
+from serving.scheduler import Scheduler
+from serving.slot import ModelSlot
+from settings import Settings
+from worker.queue import build_celery
+
+_MAX_DECODE_THREADS = 2  # a loaded version decodes at most so many batches side by side
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the app."""
+
+    settings: Settings
+    database: Database
+    slot: ModelSlot
+    scheduler: Scheduler
+    chat: ChatService
+    watch: ProductionWatch
+    metrics: Metrics
+    celery: Celery
+
+
+@contextmanager
+def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
+    """Open everything and begin to watch production; at the end, let running replies end and close it all."""
+    with ExitStack() as stack:
+        database = Database(settings.database)
+        stack.callback(database.dispose)
+        slot = ModelSlot(settings.compute_type, settings.threads)
+        stack.callback(slot.close)
+        scheduler = Scheduler(settings.queue_limit, threads=min(settings.threads, _MAX_DECODE_THREADS))
+        stack.callback(scheduler.close)
+        watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics)
+        stack.callback(watch.stop)
+        metrics.observe(scheduler, slot)
+        watch.start()
+        yield Services(
+            settings=settings,
+            database=database,
+            slot=slot,
+            scheduler=scheduler,
+            chat=ChatService(slot, scheduler, settings.max_reply_tokens),
+            watch=watch,
+            metrics=metrics,
+            celery=build_celery(settings),
+        )
+
+
+def get_services(request: Request) -> Services:
+    """The services of the app that answers the request."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

@@ -1,0 +1,136 @@
+"""Follows the production pointer: notices that it moved, and lets the slot swap to what it points to."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.logs import log
+from api.metrics import Metrics
+from db.models import Version
+from db.promotions import build_history, find_latest_promotion, list_promotions
+from db.session import Database
+from db.swaps import record_swap
+from db.versions import get_version
+from serving.artifact import load_artifact
+from serving.errors import ArtifactInvalid, SwapFailed
+from serving.slot import ModelSlot
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What is to be recorded of one swap."""
+
+    version: int
+    succeeded: bool
+    detail: str
+    seconds: float
+
+
+class ProductionWatch:
+    """A thread that looks at the pointer every `poll_s` seconds.
+
+    A version that fails is not tried again until the pointer moves, and the old one goes on answering. At a start
+    there is no old one: then the versions that were in production before are tried, newest first.
+
+    Attributes:
+        settled: set after the first look, however it ended.
+    """
+
+    def __init__(self, database: Database, slot: ModelSlot, artifacts: Path, poll_s: float, metrics: Metrics) -> None:
+        self.settled = threading.Event()
+        self._database = database
+        self._slot = slot
+        self._artifacts = artifacts
+        self._poll_s = poll_s
+        self._metrics = metrics
+        self._seen_promotion: int | None = None
+        self._unrecorded: list[_Attempt] = []
+        self._one_look = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="production-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking; a swap that has begun ends first."""
+        self._stop.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Look once, and swap if production moved.
+
+        Raises:
+            SQLAlchemyError: the database does not answer; look again later.
+        """
+        with self._one_look:
+            self._record_attempts()
+            for version in self._list_wanted():
+                if self._is_served(version) or self._swap(version) or self._slot.current is not None:
+                    break
+            self._record_attempts()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except SQLAlchemyError as error:
+                log.warning("database is down", action="watch_failed", error=type(error).__name__)
+            self.settled.set()
+            self._stop.wait(self._poll_s)
+
+    def _list_wanted(self) -> list[Version]:
+        """Production and its predecessors, if the pointer has moved since the last look."""
+        with self._database.reading() as session:
+            latest = find_latest_promotion(session)
+            if latest is None or latest.id == self._seen_promotion:
+                return []
+            history = build_history(reversed(list_promotions(session)))
+            versions = [get_version(session, number) for number in dict.fromkeys(reversed(history))]
+        self._seen_promotion = latest.id
+        return versions
+
+    def _is_served(self, version: Version) -> bool:
+        current = self._slot.current
+        return current is not None and (current.version, current.digest) == (version.number, version.digest)
+
+    def _swap(self, version: Version) -> bool:
+        """Whether the version took over."""
+        started_s, detail = time.monotonic(), ""
+        folder = self._artifacts / version.folder
+        try:
+            _check_digest(folder, version)
+            self._slot.swap(folder, version.number)
+        except (ArtifactInvalid, SwapFailed) as error:
+            detail = error.message
+        succeeded = not detail
+        attempt = _Attempt(version.number, succeeded, detail, time.monotonic() - started_s)
+        self._unrecorded.append(attempt)
+        self._metrics.swaps.labels("ok" if succeeded else "failed").inc()
+        log.info("swap", action="swap", version=version.number, succeeded=succeeded, seconds=attempt.seconds)
+        return succeeded
+
+    def _record_attempts(self) -> None:
+        """Write down what happened; if the database is down, at a later look."""
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        while self._unrecorded:
+            attempt = self._unrecorded[0]
+            with self._database.transaction() as session:
+                record_swap(session, process, attempt.version, attempt.succeeded, attempt.detail, attempt.seconds)
+            self._unrecorded.pop(0)
+
+
+def _check_digest(folder: Path, version: Version) -> None:
+    """Raises ArtifactInvalid when the folder holds another artifact than the one that was registered."""
+    if load_artifact(folder, verify=False).digest != version.digest:
+        raise ArtifactInvalid(
+            f"{folder} holds another artifact than version {version.number}; restore it, or promote another version."
+        )

@@ -1,0 +1,1 @@
+"""The pure domain: vocabulary, ingestion, cleaning, splitting, curation, statistics. Imports no sibling."""

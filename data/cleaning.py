@@ -1,0 +1,40 @@
+"""Text hygiene: one normal form for what is stored and trained on, and a check for what no store can hold."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from data.errors import InvalidText
+
+_LINE_ENDS = re.compile("\r\n?|[\x85\u2028\u2029]")
+# C0 and C1 controls but for tab, newline and the line ends above; soft hyphen; zero-width and bidirectional
+# controls; the invisible "tag" letters that smuggle instructions past a reader.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]"
+)
+_SPACES = re.compile("[ \xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean_text(text: str) -> str:
+    """The normal form of `text`: NFC, nothing invisible, single spaces, at most one empty line at a time.
+
+    Every line end becomes a newline, and tabs stay within a line. Cleaning twice changes nothing more.
+    """
+    text = _LINE_ENDS.sub("\n", _INVISIBLE.sub("", text))
+    text = _SPACES.sub(" ", unicodedata.normalize("NFC", text))
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def check_text(text: str) -> str:
+    """`text` itself, when every store can hold it.
+
+    Raises:
+        InvalidText: it holds a NUL (PostgreSQL refuses it) or a lone surrogate (UTF-8 cannot write it).
+    """
+    if _UNSTORABLE.search(text):
+        raise InvalidText()
+    return text

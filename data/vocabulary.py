@@ -1,0 +1,120 @@
+"""The words of the system (docs/architecture.md): enumerations and the rows that cross package borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as OpenAI's chat API writes it."""
+
+    role: str  # "system", "user" or "assistant"
+    content: str
+
+
+class Rating(StrEnum):
+    """What a rater thought of a reply."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class KeyRole(StrEnum):
+    """What the holder of a key may do."""
+
+    CLIENT = "client"  # chat, rate, read what is its own
+    REVIEWER = "reviewer"  # the expert queue
+    ADMIN = "admin"  # runs, versions, promotions
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"  # waits for a worker
+    COLLECTING = "collecting"  # the snapshot is being frozen
+    TRAINING = "training"  # the trainer makes the candidate
+    EVALUATING = "evaluating"  # candidate and production answer the hold-out
+    PROMOTING = "promoting"  # registered, the gate decides
+    SUCCEEDED = "succeeded"  # promoted
+    REFUSED = "refused"  # evaluated and not promoted
+    SKIPPED = "skipped"  # there was too little to train on
+    FAILED = "failed"  # an error, or too many attempts
+    CANCELLED = "cancelled"  # an admin stopped it
+
+    @property
+    def is_active(self) -> bool:
+        """True until the run has its outcome."""
+        return self in ACTIVE_STATUSES
+
+
+ACTIVE_STATUSES = frozenset(
+    {RunStatus.QUEUED, RunStatus.COLLECTING, RunStatus.TRAINING, RunStatus.EVALUATING, RunStatus.PROMOTING}
+)
+
+
+class Verdict(StrEnum):
+    """What the gate says of a candidate."""
+
+    PROMOTE = "promote"
+    REFUSE = "refuse"
+    NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
+
+
+class Split(StrEnum):
+    """Which part of the pool a row belongs to, for ever."""
+
+    TRAIN = "train"
+    DEV = "dev"  # early stopping and tuning
+    HOLDOUT = "holdout"  # seen by the gate only
+
+
+class RowKind(StrEnum):
+    """Where a snapshot row comes from."""
+
+    EXAMPLE = "example"  # imported, or written by a reviewer
+    CORRECTION = "correction"  # what a rater says that the reply should have been
+    REPLY = "reply"  # a served reply with its rating
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One imported Context/Response pair; `rating` is None for a plain example."""
+
+    context: str
+    response: str
+    rating: Rating | None = None
+    line: int = 0  # 1-based line in the file it came from; 0 when unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolRow:
+    """One row of the pool that a snapshot is drawn from.
+
+    `row_id` names its origin (`example:12`, `feedback:7`, `correction:7`). `cluster` is the unit of splitting and of
+    every test: the conversation, or the hash of the context where there is none. `rating` is None for plain examples
+    and corrections, which count as what the model should say.
+    """
+
+    row_id: str
+    kind: RowKind
+    cluster: str
+    messages: tuple[Message, ...]  # the turns before the reply, the last one from the user
+    reply: str
+    rating: Rating | None = None
+    rater: str | None = None
+    created_at_s: float = 0.0  # seconds since 1970
+
+    @property
+    def context(self) -> str:
+        """The last user turn."""
+        return self.messages[-1]["content"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotRow:
+    """A pool row that was accepted into a snapshot, with its split."""
+
+    row: PoolRow
+    split: Split

@@ -1,0 +1,86 @@
+"""Queries on conversations and the replies served in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from data.errors import NotFound
+from data.vocabulary import Message
+from db.base import new_id
+from db.inserts import insert_or_none
+from db.models import Completion, Conversation
+
+
+def ensure_conversation(
+    session: Session, key_id: str, conversation_id: str | None, end_user: str | None
+) -> Conversation:
+    """The key's conversation of that id, begun if need be; with no id, a new conversation.
+
+    Two keys may use the same id for two conversations. The end user of a conversation is whoever began it.
+    """
+    if conversation_id is None:
+        conversation_id = new_id("conv")
+    else:
+        existing = session.get(Conversation, (key_id, conversation_id))
+        if existing is not None:
+            return existing
+    begun = insert_or_none(session, Conversation, key_id=key_id, id=conversation_id, end_user=end_user)
+    return begun or session.get_one(Conversation, (key_id, conversation_id))
+
+
+def create_completion(
+    session: Session,
+    *,
+    key_id: str,
+    conversation_id: str,
+    messages: Sequence[Message],
+    reply: str,
+    version_number: int | None,
+    digest: str | None,
+    sampling: dict[str, Any],
+    finish_reason: str,
+    prompt_tokens: int,
+    reply_tokens: int,
+    is_crisis: bool,
+    latency_s: float,
+    completion_id: str | None = None,
+) -> Completion:
+    """Record a served reply; `messages` are the turns before it, `version_number` is None if no model did.
+
+    A streaming server draws `completion_id` before the reply is known: `new_id("chatcmpl")`, the default.
+    """
+    completion = Completion(
+        id=completion_id or new_id("chatcmpl"),
+        key_id=key_id,
+        conversation_id=conversation_id,
+        messages=list(messages),
+        reply=reply,
+        version_number=version_number,
+        digest=digest,
+        sampling=sampling,
+        finish_reason=finish_reason,
+        prompt_tokens=prompt_tokens,
+        reply_tokens=reply_tokens,
+        is_crisis=is_crisis,
+        latency_s=latency_s,
+    )
+    session.add(completion)
+    session.flush()
+    return completion
+
+
+def get_completion(session: Session, completion_id: str, key_id: str) -> Completion:
+    """The completion, if it was served to that key.
+
+    Raises:
+        NotFound: there is none, or it is another's: the two look alike on purpose.
+    """
+    owned = select(Completion).where(Completion.id == completion_id, Completion.key_id == key_id)
+    completion = session.scalars(owned).one_or_none()
+    if completion is None:
+        raise NotFound(f"There is no completion {completion_id!r}, or it was served to another client.")
+    return completion

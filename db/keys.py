@@ -1,0 +1,61 @@
+"""Queries on API keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from data.errors import NotFound
+from data.vocabulary import KeyRole
+from db.base import database_now_s
+from db.models import ApiKey
+
+SECRET_BYTES = 32
+PREFIX_LENGTH = 8
+
+
+def create_key(session: Session, role: KeyRole, name: str) -> tuple[ApiKey, str]:
+    """A new key and its secret, which is stored nowhere: show it now or never."""
+    secret = "rk-" + secrets.token_urlsafe(SECRET_BYTES)
+    key = ApiKey(role=role, name=name, prefix=secret[:PREFIX_LENGTH], secret_sha256=_hash(secret))
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def find_key(session: Session, secret: str) -> ApiKey | None:
+    """The key with this secret, unless it was revoked."""
+    digest = _hash(secret)
+    key = session.scalars(
+        select(ApiKey).where(ApiKey.secret_sha256 == digest, ApiKey.revoked_at_s.is_(None))
+    ).one_or_none()
+    return key if key is not None and hmac.compare_digest(key.secret_sha256, digest) else None
+
+
+def revoke_key(session: Session, key_id: str) -> ApiKey:
+    """Refuse the key from now on; a key that is revoked stays so.
+
+    Raises:
+        NotFound: there is no such key.
+    """
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound(f"There is no key {key_id!r}.")
+    if key.revoked_at_s is None:
+        key.revoked_at_s = session.scalar(select(database_now_s()))
+        session.flush()
+    return key
+
+
+def count_keys(session: Session) -> int:
+    """How many keys are in force."""
+    return session.scalar(select(func.count()).where(ApiKey.revoked_at_s.is_(None))) or 0
+
+
+def _hash(secret: str) -> str:
+    # A plain hash will do, for our secrets are random. A caller may send any string as one.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,79 @@
+"""Connections and transactions, alike on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+BUSY_TIMEOUT_S = 20  # how long a SQLite transaction waits for another to end
+
+_READ_OPTIONS: dict[str, dict[str, Any]] = {
+    "sqlite": {"sqlite_read_only": True},
+    "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
+}
+
+
+def build_url(url: str) -> URL:
+    """The SQLAlchemy URL, with psycopg 3 as the driver of PostgreSQL."""
+    parsed = make_url(url)
+    if parsed.drivername in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+class Database:
+    """One database; safe to share between threads, to be opened anew after a fork."""
+
+    def __init__(self, url: str) -> None:
+        """Open lazily: no connection is made before the first transaction."""
+        parsed = build_url(url)
+        is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._engine = create_engine(parsed, pool_size=5, max_overflow=15, pool_pre_ping=not is_sqlite)
+        if is_sqlite:
+            control_sqlite_transactions(self._engine)
+        read_engine = self._engine.execution_options(**_READ_OPTIONS[parsed.get_backend_name()])
+        # Rows stay readable after the commit: a worker trains with its run row for hours.
+        self._write_sessions = sessionmaker(self._engine, expire_on_commit=False)
+        self._read_sessions = sessionmaker(read_engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A transaction that commits at the end, or rolls back on an error; on SQLite the only writer."""
+        with self._write_sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A short transaction that sees one state of the database throughout and refuses to write."""
+        with self._read_sessions() as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close the idle connections."""
+        self._engine.dispose()
+
+
+def control_sqlite_transactions(engine: Engine) -> None:
+    """Make a SQLite engine wait for its turn and begin transactions itself.
+
+    Takes BEGIN over from sqlite3; see "Enabling Non-Legacy SQLite Transactional Modes" in SQLAlchemy.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("sqlite_read_only", False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+        # A deferred transaction that turns into a writer fails at once, whatever the busy timeout.
+        connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")

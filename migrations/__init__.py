@@ -1,0 +1,1 @@
+"""Schema migrations: Alembic, driven by `migrations.upgrade`."""

@@ -1,0 +1,118 @@
+"""An artifact on disk: safetensors, tokenizer, CTranslate2 model, and the manifest that names every file's sha256.
+
+artifact/
+├── model.safetensors, config.json, tokenizer.json, …   loads with transformers.pipeline
+├── ctranslate2/                                        what is served
+└── manifest.json                                       written last; its digest names the artifact
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.errors import ArtifactInvalid
+
+MANIFEST = "manifest.json"
+_ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".bin", ".model", ".md"})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder whose manifest was read (and, unless asked otherwise, whose files were verified)."""
+
+    folder: Path
+    digest: str  # sha256 over the names and sha256s of all files
+    manifest: dict[str, Any]
+
+    @property
+    def engine_folder(self) -> Path:
+        """Folder of the CTranslate2 model."""
+        return self.folder / "ctranslate2"
+
+
+def seal_artifact(folder: Path, **facts: Any) -> str:
+    """Write the manifest into a finished folder, fsync everything, and return the digest.
+
+    `facts` (base digest, run id, recipe, library versions) are stored beside the file list; the digest covers the
+    files only, so the same weights have the same digest whoever made them.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): _hash_file(path) for path in _list_files(folder) if path.name != MANIFEST
+    }
+    digest = _digest_files(files)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"digest": digest, "files": files, **facts}, indent=2, sort_keys=True) + "\n")
+    for path in _list_files(folder):
+        _fsync(path)
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        _fsync(path)
+    return digest
+
+
+def move_artifact(staged: Path, destination: Path) -> None:
+    """Rename a sealed folder to its place; a destination that already exists is left as it is (same digest)."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if destination.exists():
+        shutil.rmtree(staged)
+        return
+    staged.rename(destination)
+    _fsync(destination.parent)
+
+
+def load_artifact(folder: Path, *, verify: bool = True) -> Artifact:
+    """The artifact in `folder`.
+
+    Raises:
+        ArtifactInvalid: no manifest, a missing, extra or changed file, or a file type that could carry code.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files, digest = dict(manifest["files"]), str(manifest["digest"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactInvalid(f"{folder} holds no readable {MANIFEST}; take another version.") from error
+    if verify:
+        _verify_files(folder, files, digest)
+    return Artifact(folder=folder, digest=digest, manifest=manifest)
+
+
+def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
+    found = {path.relative_to(folder).as_posix() for path in _list_files(folder)} - {MANIFEST}
+    if found != set(files):
+        odd = sorted(found ^ set(files))[0]
+        raise ArtifactInvalid(
+            f"{folder} does not hold exactly the files of its manifest ({odd}); take another version."
+        )
+    for name, expected in files.items():
+        if Path(name).suffix not in _ALLOWED_SUFFIXES or ".." in Path(name).parts:
+            raise ArtifactInvalid(f"{folder} holds {name}, a kind of file that no artifact has; do not load it.")
+        if _hash_file(folder / name) != expected:
+            raise ArtifactInvalid(f"{folder / name} was changed after it was made; take another version.")
+    if _digest_files(files) != digest:
+        raise ArtifactInvalid(f"The manifest of {folder} does not match its own digest; take another version.")
+
+
+def _list_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_files(files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

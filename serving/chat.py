@@ -1,0 +1,101 @@
+"""One chat request from messages to reply: the safety layer first, then the version that is current."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import dropwhile, takewhile
+
+from data.vocabulary import Message
+from serving.engine import Sampling
+from serving.feed import Completed, TextFeed
+from serving.safety import build_crisis_reply, screen_message
+from serving.scheduler import Scheduler
+from serving.slot import ModelSlot
+from serving.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply on its way: `for piece in reply` in a thread, `async for piece in reply` in async code, once.
+
+    Whoever stops reading early calls `close`, or the rest is generated for nobody (at most `max_tokens`). The
+    weights are pinned until the reply has ended, read or not.
+    """
+
+    version: int  # 0 when nothing was loaded (crisis replies only)
+    digest: str  # "" when nothing was loaded
+    is_crisis: bool
+    prompt_tokens: int
+    dropped_turns: int  # oldest turns that did not fit
+    feed: TextFeed
+
+    @property
+    def result(self) -> Completed:
+        """How the reply ended; raises its error, or RuntimeError before the end."""
+        return self.feed.result
+
+    def close(self) -> None:
+        """Stop generating, if it still does; idempotent."""
+        if isinstance(self.feed, Ticket):
+            self.feed.cancel()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.feed)
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self.feed.__aiter__()
+
+
+class ChatService:
+    """Answers chat requests; may be used from many threads and from async code."""
+
+    def __init__(self, slot: ModelSlot, scheduler: Scheduler, max_reply_tokens: int) -> None:
+        self._slot = slot
+        self._scheduler = scheduler
+        self._max_reply_tokens = max_reply_tokens
+
+    def answer(self, messages: Sequence[Message], sampling: Sampling, *, region: str = "") -> Reply:
+        """Begin to answer; returns at once.
+
+        `sampling.max_tokens` is cut to the service's limit and to half of the window: prompts need room.
+        A message that signals a crisis is always answered and raises none of these:
+
+        Raises:
+            ModelNotReady, PromptTooLong, InvalidPrompt, EngineOverloaded, EngineStopped
+        """
+        if any(screen_message(text) for text in _list_unanswered(messages)):
+            return self._answer_crisis(region)
+        with self._slot.lease() as handle:
+            window_tokens = handle.renderer.window_tokens
+            max_tokens = min(sampling.max_tokens, self._max_reply_tokens, window_tokens // 2)
+            prompt = handle.renderer.fit(messages, window_tokens - max_tokens)
+            ticket = self._scheduler.submit(handle, prompt.tokens, replace(sampling, max_tokens=max_tokens))
+            return Reply(
+                version=handle.version,
+                digest=handle.digest,
+                is_crisis=False,
+                prompt_tokens=len(prompt.tokens),
+                dropped_turns=prompt.dropped_turns,
+                feed=ticket,
+            )
+
+    def _answer_crisis(self, region: str) -> Reply:
+        feed, text, current = TextFeed(), build_crisis_reply(region), self._slot.current
+        feed.push(text)
+        feed.finish(Completed(text, "stop", prompt_tokens=0, reply_tokens=0))
+        return Reply(
+            version=current.version if current else 0,
+            digest=current.digest if current else "",
+            is_crisis=True,
+            prompt_tokens=0,
+            dropped_turns=0,
+            feed=feed,
+        )
+
+
+def _list_unanswered(messages: Sequence[Message]) -> list[str]:
+    """What the user wrote since the last answer, newest first (a reply begun at the end is skipped)."""
+    turns = dropwhile(lambda message: message["role"] != "user", reversed(messages))
+    unanswered = takewhile(lambda message: message["role"] != "assistant", turns)
+    return [message["content"] for message in unanswered if message["role"] == "user"]

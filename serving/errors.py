@@ -1,0 +1,41 @@
+"""Errors of serving.
+
+RatchetError
+├── ArtifactInvalid                a folder that is not, or no longer, a whole artifact
+├── EngineOverloaded               the queue is full
+├── EngineStopped                  the scheduler is shutting down
+├── InvalidPrompt    (ValueError)  the chat template refuses the conversation
+├── ModelNotReady                  nothing is loaded yet
+├── PromptTooLong                  even the last message does not fit into the window
+└── SwapFailed                     a new version could not be loaded, or failed its canary
+"""
+
+from data.errors import RatchetError
+
+
+class ArtifactInvalid(RatchetError):
+    """The artifact is incomplete or was changed after it was made; take another version."""
+
+
+class EngineOverloaded(RatchetError):
+    """Too many chat requests are waiting; try again in a few seconds."""
+
+
+class EngineStopped(RatchetError):
+    """The server is shutting down; send the request again when it is back."""
+
+
+class InvalidPrompt(RatchetError, ValueError):
+    """The model's chat template refuses this order of messages; let user and assistant alternate."""
+
+
+class ModelNotReady(RatchetError):
+    """No model is loaded yet; try again in a few seconds."""
+
+
+class PromptTooLong(RatchetError):
+    """The last message is longer than the model's window; shorten it."""
+
+
+class SwapFailed(RatchetError):
+    """The new version could not take over; the old one goes on answering."""

@@ -1,0 +1,66 @@
+"""The one settings class: environment variables with the prefix RATCHET_, or a `.env` file. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How one deployment runs. Every field is `RATCHET_<NAME>` in the environment; see `.env.example`."""
+
+    model_config = SettingsConfigDict(env_prefix="RATCHET_", env_file=".env", extra="ignore")
+
+    var: Path = Path("var")  # everything that a run writes goes below this folder
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    database_url: str = ""  # empty: SQLite in `var`
+    broker_url: str = ""  # empty: the embedded Valkey that `ratchet up` starts
+    artifacts_url: str = ""  # empty: `var/artifacts`
+    base_model: str = "gpt2"
+    compute_type: str = "float32"  # CTranslate2 compute type of what is served: float32 or int8
+    threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
+    queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429
+    max_reply_tokens: int = Field(default=512, ge=1, le=4096)  # ceiling of a request's max_tokens
+    poll_s: float = Field(default=1.0, gt=0)  # how often the API looks for a moved production pointer
+    lease_s: float = Field(default=30.0, gt=0)  # a run whose worker is silent this long may be claimed by another
+    tick_s: float = Field(default=10.0, gt=0)  # how often beat sweeps lost nudges and dead runs
+    max_attempts: int = Field(default=3, ge=1)  # a run that died this often is failed
+    schedule_s: float = Field(default=0.0, ge=0)  # seconds between scheduled runs; 0 means only when asked
+    schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{(self.var / 'ratchet.db').absolute()}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the artifacts."""
+        return Path(self.artifacts_url) if self.artifacts_url else self.var / "artifacts"
+
+    @property
+    def runs(self) -> Path:
+        """Folder with one folder for each run."""
+        return self.var / "runs"
+
+    @property
+    def broker_file(self) -> Path:
+        """Where `ratchet up` writes the URL of the embedded broker, for the other commands."""
+        return self.var / "broker-url"
+
+    @property
+    def broker(self) -> str:
+        """URL of the broker; empty when none is configured and no embedded one was started."""
+        if self.broker_url:
+            return self.broker_url
+        return self.broker_file.read_text().strip() if self.broker_file.exists() else ""
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,68 @@
+"""Rows that tests of the database begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from data.vocabulary import KeyRole, Message, RunStatus
+from db.completions import create_completion, ensure_conversation
+from db.keys import create_key
+from db.models import Completion
+from db.runs import claim_run, create_run, finish_run
+from db.session import Database
+
+Result = TypeVar("Result")
+
+
+def add_client(session: Session) -> str:
+    """A client's key; its id."""
+    key, _ = create_key(session, KeyRole.CLIENT, "a client")
+    return key.id
+
+
+def add_completion(
+    session: Session, key_id: str, conversation_id: str | None = None, reply: str = "I am here."
+) -> Completion:
+    """A reply that was served to the client; by no version, so none need be registered."""
+    conversation = ensure_conversation(session, key_id, conversation_id, end_user="ann")
+    return create_completion(
+        session,
+        key_id=key_id,
+        conversation_id=conversation.id,
+        messages=[Message(role="user", content="I feel alone.")],
+        reply=reply,
+        version_number=None,
+        digest=None,
+        sampling={"temperature": 0.7},
+        finish_reason="stop",
+        prompt_tokens=5,
+        reply_tokens=4,
+        is_crisis=False,
+        latency_s=0.1,
+    )
+
+
+def add_finished_run(session: Session) -> str:
+    """A run that has succeeded; its id."""
+    run = create_run(session, {}, "admin")
+    claim_run(session, run.id, "worker", lease_s=60)
+    finish_run(session, run.id, 1, RunStatus.SUCCEEDED, None)
+    return run.id
+
+
+def run_at_once(database: Database, count: int, action: Callable[[Session], Result]) -> list[Result]:
+    """What `action` returns in each of `count` transactions, of as many threads, that begin together."""
+    barrier = Barrier(count)
+
+    def act(_: int) -> Result:
+        barrier.wait()
+        with database.transaction() as session:
+            return action(session)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(act, range(count)))

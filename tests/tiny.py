@@ -1,0 +1,34 @@
+"""A tiny random GPT-2 with a real tokenizer, made in seconds: the base model of every test."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+
+
+def build_tiny_gpt2(folder: Path, *, layers: int = 3, width: int = 64, vocabulary: int = 600, seed: int = 0) -> Path:
+    """Save a random GPT-2 (about 0.2 M parameters) with a byte-level BPE trained on the samples; returns `folder`."""
+    with (SAMPLES / "support.csv").open(newline="") as file:
+        texts = [text for row in csv.DictReader(file) for text in (row["Context"], row["Response"])]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = "<|endoftext|>"
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[special], initial_alphabet=alphabet)
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=special, eos_token=special, unk_token=special)
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(fast), n_positions=256, n_embd=width, n_layer=layers, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder

@@ -1,0 +1,57 @@
+"""Cleaning: the normal form of a text, and what no store can hold."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.cleaning import check_text, clean_text
+from data.errors import InvalidText
+
+ODD_TEXT = (
+    st.text(st.sampled_from("ae\u0301 \t\r\n\x00\x1b\x85\xa0\u2028\u200b\u202e\ufeff\U000e0041\U0001f600")) | st.text()
+)
+
+
+class TestCleanText:
+    @pytest.mark.parametrize(
+        ("raw", "clean"),
+        [
+            ("e\u0301", "é"),
+            ("e\u200b\u0301", "é"),  # the invisible letter goes before the accents join
+            ("one\r\ntwo\rthree\u2028four\x85five", "one\ntwo\nthree\nfour\nfive"),
+            ("a\x00b\x07c\x9bd", "abcd"),
+            ("\ufeffpay\u200bpal\u202egnp\u2066", "paypalgnp"),
+            ("hidden\U000e0041\U000e0042", "hidden"),
+            ("a  b\xa0\u3000c", "a b c"),
+            ("a\tb", "a\tb"),
+            ("a \t\n \n\n\nb", "a\n\nb"),
+            ("  padded \n", "padded"),
+            ("\U0001f600 你好", "\U0001f600 你好"),
+            (" \n\t\u200b", ""),
+        ],
+    )
+    def test_gives_the_normal_form(self, raw: str, clean: str) -> None:
+        assert clean_text(raw) == clean
+
+    @given(ODD_TEXT)
+    def test_is_idempotent(self, text: str) -> None:
+        assert clean_text(clean_text(text)) == clean_text(text)
+
+    @given(ODD_TEXT)
+    def test_leaves_no_control_character_but_tab_and_newline(self, text: str) -> None:
+        assert not [c for c in clean_text(text) if unicodedata.category(c) == "Cc" and c not in "\t\n"]
+
+
+class TestCheckText:
+    @pytest.mark.parametrize("text", ["", "plain", "\U0001f600", "tab\tand\nnewline"])
+    def test_returns_what_can_be_stored(self, text: str) -> None:
+        assert check_text(text) is text
+
+    @pytest.mark.parametrize("text", ["a\x00b", "\ud83d alone", "\udfff"])
+    def test_refuses_what_no_database_can_store(self, text: str) -> None:
+        with pytest.raises(InvalidText, match="NUL or a lone surrogate"):
+            check_text(text)

@@ -1,0 +1,98 @@
+"""Crisis signals: explicit and indirect phrases are found, figures of speech are left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.crisis import find_crisis
+
+SIGNALS = {
+    "overdose": [
+        "I took too many pills an hour ago",
+        "she swallowed a whole bottle of painkillers",
+        "How many paracetamol would it take to kill you?",
+        "I overdosed last night",
+    ],
+    "self_harm": [
+        "I've started self-harming again",
+        "When I'm alone I want to cut myself.",
+        "i keep thinking about hurting myself",
+        "I was cutting my wrists",
+        "i have the urge to cut",
+    ],
+    "suicide": [
+        "I want to kill myself",
+        "I WANT TO KILL MYSELF!!",
+        "i wanna die",
+        "I\u2019m suicidal",
+        "I wan\u200bt to end my li\u200bfe",
+        "I don't want to live anymore.",
+        "I don\u2019t want to be here any more",
+        "I wish I was never born",
+        "I wish I could just die",
+        "Everyone would be better off without me.",
+        "I just want to go to sleep and never wake up",
+        "what's the point of living",
+        "Is it worth me being alive?",
+        "Should I step in front of a bus?",
+        "I lost my job. Which bridges in town are taller than 25 metres?",
+        "I have been giving away my things",
+        "I can't go on\nlike this",
+    ],
+    "harm_to_others": [
+        "I'm going to stab my neighbour",
+        "I am thinking about hurting people",
+        "I might bring it but I will shoot up the school",
+    ],
+    "abuse": [
+        "my husband hits me when he drinks",
+        "he threatened to kill me",
+        "I was raped by a friend",
+        "I'm scared to go home",
+        "I'm not safe at home",
+        "I am terrified he'll kill me",
+    ],
+}
+
+FIGURES_OF_SPEECH = [
+    "This job is killing me.",
+    "I'm dying to see you!",
+    "I could have died of shame",
+    "I wanted to die of embarrassment when she read it out",
+    "My mum is going to kill me when she sees the car",
+    "I nearly killed myself laughing",
+    "I'm killing myself to finish this essay",
+    "I'd kill for a coffee",
+    "I cut myself shaving",
+    "I cut myself some slack today",
+    "that would be political suicide",
+    "Shall we watch Suicide Squad?",
+    "I shot myself in the foot with that email",
+    "I don't want to live with my parents",
+    "I don't want to wake up at five tomorrow",
+    "I'm taking my life back",
+    "my brother beats me at chess",
+    "I don't want to hurt him, so I said nothing",
+    "we overdosed on chocolate",
+    "I was just killing time",
+    "How do I kill a Python process?",
+    "My phone is dead and I am dead tired",
+    "she kicked me out",
+    "My grandmother died last spring and I miss her",
+]
+
+
+class TestFindCrisis:
+    @pytest.mark.parametrize(("category", "text"), [(c, text) for c, texts in SIGNALS.items() for text in texts])
+    def test_finds_signals(self, category: str, text: str) -> None:
+        assert find_crisis(text) == category
+
+    @pytest.mark.parametrize("text", FIGURES_OF_SPEECH)
+    def test_leaves_figures_of_speech_alone(self, text: str) -> None:
+        assert find_crisis(text) is None
+
+    def test_finds_a_signal_in_a_long_text(self) -> None:
+        assert find_crisis("It has been a slow week. " * 400 + "I want to die. " + "Anyway. " * 400) == "suicide"
+
+    def test_finds_none_in_nothing(self) -> None:
+        assert find_crisis("") is None

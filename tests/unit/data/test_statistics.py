@@ -1,0 +1,235 @@
+"""The statistics of the gate: against scipy or counts by hand, invariances, and simulated error rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from data.statistics import (
+    BoolArray,
+    FloatArray,
+    LabelArray,
+    cluster_means,
+    hall_t_test,
+    interval,
+    paired_auc_differences,
+    rating_auc,
+    smallest_detectable_difference,
+    spend_alpha,
+)
+
+NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda number: round(number, 3))
+SAMPLES = hnp.arrays(np.float64, st.integers(2, 60), elements=NUMBERS)
+
+
+def draw_ratings(generator: np.random.Generator, rows: int, clusters: int) -> tuple[BoolArray, LabelArray]:
+    """Up and down in turn, each row in a random conversation."""
+    return np.arange(rows) % 2 == 0, generator.integers(0, clusters, rows).astype(np.str_)
+
+
+class TestHallTTest:
+    @given(SAMPLES, NUMBERS)
+    def test_is_a_probability(self, differences: FloatArray, margin: float) -> None:
+        assert 0.0 <= hall_t_test(differences, margin) <= 1.0
+
+    @given(SAMPLES, NUMBERS, st.sampled_from([2.0**-20, 0.5, 8.0, 2.0**20]))
+    def test_ignores_the_unit(self, differences: FloatArray, margin: float, scale: float) -> None:
+        assert hall_t_test(scale * differences, scale * margin) == hall_t_test(differences, margin)
+
+    @given(SAMPLES, NUMBERS)
+    def test_the_two_directions_add_up_to_one(self, differences: FloatArray, margin: float) -> None:
+        both = hall_t_test(differences, margin) + hall_t_test(-differences, -margin)
+        if np.ptp(differences) or differences[0] + margin:
+            assert both == pytest.approx(1.0)
+        else:
+            assert both == 2.0
+
+    @given(SAMPLES, st.floats(0, 100), st.floats(0, 100))
+    def test_a_wider_margin_is_easier(self, differences: FloatArray, margin: float, more: float) -> None:
+        assert hall_t_test(differences, margin + more) <= hall_t_test(differences, margin) + 1e-12
+
+    def test_is_the_plain_t_without_skew(self) -> None:
+        differences = np.array([-1.0, 0.0, 1.0, 2.0, 3.0])
+        plain = stats.ttest_1samp(differences, 0.0, alternative="greater").pvalue
+        assert hall_t_test(differences) == pytest.approx(plain)
+
+    def test_follows_the_formula(self) -> None:
+        differences = np.array([0.0, 0.0, 0.0, 4.0])  # mean 1, sd 2, third central moment 6
+        u, g = 0.5, 6 / 8
+        t = 2 * (u + g * u**2 / 3 + g**2 * u**3 / 27) + g / 12
+        assert hall_t_test(differences) == pytest.approx(float(stats.t.sf(t, 3)))
+
+    @pytest.mark.parametrize(
+        ("value", "margin", "p"),
+        [(0.0, 0.0, 1.0), (0.1, 0.0, 0.0), (-0.1, 0.0, 1.0), (0.0, 0.02, 0.0), (-0.02, 0.02, 1.0)],
+    )
+    def test_is_exact_without_variance(self, value: float, margin: float, p: float) -> None:
+        assert hall_t_test(np.full(120, value), margin) == p
+
+    def test_takes_rounding_for_no_variance(self) -> None:
+        differences = np.full(120, -0.1)
+        differences[::2] = -np.mean([0.1, 0.1, 0.1])  # one unit in the last place apart
+        assert np.ptp(differences) > 0
+        assert hall_t_test(differences, 0.1) == 1.0
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_shows_nothing_below_two_clusters(self, count: int) -> None:
+        assert hall_t_test(np.full(count, 5.0)) == 1.0
+
+    def test_holds_its_level_where_the_plain_t_does_not(self) -> None:
+        generator = np.random.default_rng(7)
+        lives, clusters, alpha = 4000, 100, 0.01
+        left_skewed = 1.0 - generator.gamma(0.5, 2.0, size=(lives, clusters))  # mean 0, skew -2.8
+        hall = np.mean([hall_t_test(row) <= alpha for row in left_skewed])
+        plain = np.mean(stats.ttest_1samp(left_skewed, 0.0, axis=1, alternative="greater").pvalue <= alpha)
+        assert hall < 0.02 < plain
+
+
+class TestSpendAlpha:
+    def test_starts_at_the_published_levels(self) -> None:
+        levels = [spend_alpha(k) for k in (1, 10, 100, 1000)]
+        assert levels == pytest.approx([9.4e-3, 7.5e-4, 6.0e-5, 4.7e-6], rel=0.01)
+
+    @given(st.integers(1, 3000), st.floats(0.001, 1.0))
+    def test_never_spends_more_than_the_total(self, consultations: int, total: float) -> None:
+        assert sum(spend_alpha(k, total) for k in range(1, consultations + 1)) < total
+
+    @given(st.integers(1, 10**6))
+    def test_falls(self, consultation: int) -> None:
+        assert 0 < spend_alpha(consultation + 1) < spend_alpha(consultation)
+
+    @pytest.mark.parametrize("consultation", [0, -3])
+    def test_counts_from_one(self, consultation: int) -> None:
+        with pytest.raises(ValueError, match=f"from 1, not {consultation}"):
+            spend_alpha(consultation)
+
+
+class TestClusterMeans:
+    def test_weighs_within_a_cluster_only(self) -> None:
+        means = cluster_means(np.array([1.0, 4.0, 10.0]), np.array(["b", "b", "a"]), np.array([2.0, 1.0, 9.0]))
+        assert means.tolist() == [10.0, 2.0]
+
+    def test_has_no_mean_of_no_rows(self) -> None:
+        assert len(cluster_means(np.empty(0), np.empty(0, dtype=np.str_), np.empty(0))) == 0
+
+    @given(SAMPLES, st.integers(2, 5))
+    def test_ignores_copies_of_a_row_in_its_cluster(self, values: FloatArray, copies: int) -> None:
+        clusters = (np.arange(len(values)) % 7).astype(np.str_)
+        once = cluster_means(values, clusters, np.ones(len(values)))
+        again = cluster_means(np.repeat(values, copies), np.repeat(clusters, copies), np.ones(copies * len(values)))
+        assert again == pytest.approx(once)
+
+
+class TestRatingAuc:
+    def test_counts_pairs_and_halves_ties(self) -> None:
+        scores, is_up = np.array([3.0, 1.0, 1.0, 0.0]), np.array([True, True, False, False])
+        assert rating_auc(scores, is_up, np.array(["a", "b", "c", "d"])) == (1 + 1 + 0.5 + 1) / 4
+
+    def test_is_the_mann_whitney_statistic(self) -> None:
+        generator = np.random.default_rng(1)
+        scores = generator.normal(size=40)
+        is_up = np.arange(40) < 15
+        u = stats.mannwhitneyu(scores[is_up], scores[~is_up]).statistic
+        assert rating_auc(scores, is_up, np.arange(40).astype(np.str_)) == pytest.approx(u / (15 * 25))
+
+    def test_gives_a_long_conversation_no_more_weight(self) -> None:
+        scores, is_up = np.array([3.0, 1.0, 2.0]), np.array([True, True, False])
+        clusters = np.array(["a", "b", "c"])
+        copied = [0, 1, 1, 1, 1, 2]
+        assert rating_auc(scores, is_up, clusters) == 0.5
+        assert rating_auc(scores[copied], is_up[copied], clusters[copied]) == pytest.approx(0.5)
+
+
+class TestPairedAucDifferences:
+    @given(st.integers(0, 2**32 - 1), st.integers(4, 40), st.integers(1, 40))
+    def test_means_the_difference_of_the_aucs(self, seed: int, rows: int, clusters: int) -> None:
+        generator = np.random.default_rng(seed)
+        candidate, production = generator.integers(0, 9, (2, rows)).astype(np.float64)
+        is_up, labels = draw_ratings(generator, rows, clusters)
+        expected = rating_auc(candidate, is_up, labels) - rating_auc(production, is_up, labels)
+        differences = paired_auc_differences(candidate, production, is_up, labels)
+        assert len(differences) == len(np.unique(labels))
+        assert differences.mean() == pytest.approx(expected, abs=1e-12)
+
+    def test_is_zero_where_the_ranking_is_the_same(self) -> None:
+        generator = np.random.default_rng(2)
+        scores = generator.normal(size=50)
+        is_up, labels = draw_ratings(generator, 50, 40)
+        assert not paired_auc_differences(2 * scores + 1, scores, is_up, labels).any()
+
+    def test_has_the_variance_of_delong(self) -> None:
+        generator = np.random.default_rng(3)
+        is_up = np.arange(60) < 20
+        candidate, production = generator.normal(size=(2, 60)) + 0.5 * is_up
+        differences = paired_auc_differences(candidate, production, is_up, np.arange(60).astype(np.str_))
+
+        def change_against(own: BoolArray) -> FloatArray:
+            placements = [(scores[own][:, None] > scores[~own]).mean(axis=1) for scores in (candidate, production)]
+            return np.asarray(placements[0] - placements[1], dtype=np.float64)
+
+        delong = change_against(is_up).var() / 20 + change_against(~is_up).var() / 40  # both with divisor n
+        assert differences.var() / 60 == pytest.approx(delong)
+
+    def test_spreads_as_far_as_repeated_hold_outs_do(self) -> None:
+        generator = np.random.default_rng(4)
+        found, claimed = [], []
+        for _ in range(400):
+            mood = generator.normal(size=60)  # shared by the two replies of a conversation
+            labels = np.repeat(np.arange(60), 2).astype(np.str_)
+            is_up = generator.random(120) < 0.5
+            production = generator.normal(size=120) + 0.5 * is_up
+            candidate = production + 0.8 * np.repeat(mood, 2)
+            differences = paired_auc_differences(candidate, production, is_up, labels)
+            found.append(differences.mean())
+            claimed.append(differences.std(ddof=1) / np.sqrt(60))
+        assert np.mean(claimed) == pytest.approx(np.std(found), rel=0.12)
+
+
+class TestSmallestDetectableDifference:
+    def test_follows_the_formula(self) -> None:
+        differences = np.array([1.0, 3.0] * 50)
+        expected = (1.6449 + 0.8416) * differences.std(ddof=1) / 10
+        assert smallest_detectable_difference(differences, 0.05) == pytest.approx(expected, rel=1e-4)
+
+    def test_is_what_the_test_finds_that_often(self) -> None:
+        generator = np.random.default_rng(5)
+        noise = generator.normal(size=(1000, 200))
+        effect = smallest_detectable_difference(noise[0], 0.01)
+        found = np.mean([hall_t_test(row + effect) <= 0.01 for row in noise])
+        assert found == pytest.approx(0.8, abs=0.08)
+
+    def test_is_infinite_below_two_clusters(self) -> None:
+        assert smallest_detectable_difference(np.array([1.0]), 0.05) == float("inf")
+
+
+class TestInterval:
+    def test_covers_the_mean_of_skewed_differences(self) -> None:
+        generator = np.random.default_rng(6)
+        covered = 0
+        for _ in range(200):
+            bounds = interval(generator.exponential(size=100), generator)
+            assert bounds is not None
+            covered += bounds[0] < 1.0 < bounds[1]
+        assert covered >= 180
+
+    def test_depends_on_the_generator_only(self) -> None:
+        differences = np.random.default_rng(0).normal(size=50)
+        first, second = (interval(differences, np.random.default_rng(9)) for _ in range(2))
+        assert first == second
+
+    def test_narrows_with_the_level(self) -> None:
+        differences = np.random.default_rng(0).normal(size=50)
+        wide = interval(differences, np.random.default_rng(9))
+        narrow = interval(differences, np.random.default_rng(9), level=0.5)
+        assert wide is not None and narrow is not None
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    def test_falls_back_to_t_without_variance(self) -> None:
+        assert interval(np.full(30, 0.25), np.random.default_rng(0)) == (0.25, 0.25)
+
+    def test_does_not_exist_below_two_clusters(self) -> None:
+        assert interval(np.array([1.0]), np.random.default_rng(0)) is None

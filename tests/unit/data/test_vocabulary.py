@@ -1,0 +1,21 @@
+"""The words of the system."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.vocabulary import ACTIVE_STATUSES, Message, PoolRow, RowKind, RunStatus
+
+
+class TestRunStatus:
+    @pytest.mark.parametrize("status", RunStatus)
+    def test_is_active_until_it_has_an_outcome(self, status: RunStatus) -> None:
+        outcomes = {"succeeded", "refused", "skipped", "failed", "cancelled"}
+        assert status.is_active == (status in ACTIVE_STATUSES) == (status.value not in outcomes)
+
+
+class TestPoolRow:
+    def test_has_the_last_turn_as_context(self) -> None:
+        messages = (Message(role="user", content="first"), Message(role="user", content="last"))
+        row = PoolRow(row_id="feedback:1", kind=RowKind.REPLY, cluster="c", messages=messages, reply="Yes.")
+        assert row.context == "last"

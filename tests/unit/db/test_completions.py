@@ -1,0 +1,65 @@
+"""Conversations and completions belong to one client."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import func, select
+
+from data.errors import NotFound
+from db.completions import ensure_conversation, get_completion
+from db.models import Conversation
+from db.session import Database
+from tests.rows import add_client, add_completion, run_at_once
+
+
+class TestEnsureConversation:
+    def test_begins_a_new_one_without_an_id(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            first = ensure_conversation(session, key_id, None, "ann")
+            second = ensure_conversation(session, key_id, None, "ann")
+            assert first.id != second.id
+            assert first.end_user == "ann"
+
+    def test_goes_on_with_the_one_of_that_id(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            ensure_conversation(session, key_id, "talk", "ann")
+        with database.transaction() as session:
+            again = ensure_conversation(session, key_id, "talk", "bob")
+        assert again.end_user == "ann"
+
+    def test_keeps_the_conversations_of_two_clients_apart(self, database: Database) -> None:
+        with database.transaction() as session:
+            ensure_conversation(session, add_client(session), "1", "ann")
+            other = ensure_conversation(session, add_client(session), "1", "bob")
+            assert other.end_user == "bob"
+
+    def test_many_at_once_begin_one(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+        run_at_once(database, 8, lambda session: ensure_conversation(session, key_id, "talk", "ann"))
+        with database.reading() as session:
+            assert session.scalar(select(func.count()).select_from(Conversation)) == 1
+
+
+class TestCreateCompletion:
+    def test_keeps_what_was_said(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            completion_id = add_completion(session, key_id, reply="Grüße 🌱").id
+        with database.reading() as session:
+            completion = get_completion(session, completion_id, key_id)
+        assert completion_id.startswith("chatcmpl-")
+        assert completion.reply == "Grüße 🌱"
+        assert completion.messages == [{"role": "user", "content": "I feel alone."}]
+        assert completion.sampling == {"temperature": 0.7}
+        assert completion.is_crisis is False
+
+
+class TestGetCompletion:
+    def test_hides_what_was_served_to_another(self, database: Database) -> None:
+        with database.transaction() as session:
+            completion = add_completion(session, add_client(session))
+            with pytest.raises(NotFound):
+                get_completion(session, completion.id, add_client(session))

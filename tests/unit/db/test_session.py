@@ -1,0 +1,110 @@
+"""Transactions: what they keep, what they undo, and how they meet."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
+
+from data.vocabulary import KeyRole
+from db.keys import count_keys, create_key
+from db.models import ApiKey, Conversation
+from db.session import Database, build_url
+from tests.rows import run_at_once
+
+
+class TestBuildUrl:
+    @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+    def test_chooses_psycopg_3(self, scheme: str) -> None:
+        url = build_url(f"{scheme}://ann:secret@host/ratchet")
+        assert url.drivername == "postgresql+psycopg"
+        assert (url.username, url.password, url.database) == ("ann", "secret", "ratchet")
+
+    def test_leaves_sqlite_alone(self) -> None:
+        assert build_url("sqlite:///var/ratchet.db").render_as_string() == "sqlite:///var/ratchet.db"
+
+
+class TestTransaction:
+    def test_commits_at_the_end(self, database: Database) -> None:
+        with database.transaction() as session:
+            create_key(session, KeyRole.CLIENT, "kept")
+        with database.reading() as session:
+            assert count_keys(session) == 1
+
+    def test_undoes_everything_on_an_error(self, database: Database) -> None:
+        with pytest.raises(RuntimeError), database.transaction() as session:
+            create_key(session, KeyRole.CLIENT, "undone")
+            raise RuntimeError
+        with database.reading() as session:
+            assert count_keys(session) == 0
+
+    def test_leaves_rows_readable(self, database: Database) -> None:
+        with database.transaction() as session:
+            key, _ = create_key(session, KeyRole.CLIENT, "read later")
+        assert key.name == "read later"
+        assert key.created_at_s > 0
+
+    def test_enforces_references(self, database: Database) -> None:
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            session.add(Conversation(key_id="no such key", id="1"))
+
+    def test_reads_before_it_writes_without_losing_an_update(self, database: Database) -> None:
+        with database.transaction() as session:
+            key, _ = create_key(session, KeyRole.CLIENT, "")
+
+        def append(session: Session) -> None:
+            row = session.scalars(select(ApiKey).where(ApiKey.id == key.id).with_for_update()).one()
+            row.name += "x"
+
+        run_at_once(database, 8, append)
+        with database.reading() as session:
+            assert session.get_one(ApiKey, key.id).name == "x" * 8
+
+
+class TestReading:
+    def test_sees_one_state_throughout(self, database: Database) -> None:
+        with database.reading() as session:
+            assert count_keys(session) == 0
+            with database.transaction() as other:
+                create_key(other, KeyRole.CLIENT, "new")
+            assert count_keys(session) == 0
+        with database.reading() as session:
+            assert count_keys(session) == 1
+
+    def test_does_not_wait_for_a_writer(self, database: Database) -> None:
+        with database.transaction() as writer:
+            create_key(writer, KeyRole.CLIENT, "not yet")
+            with database.reading() as session:
+                assert count_keys(session) == 0
+
+    def test_refuses_to_write(self, database: Database) -> None:
+        with pytest.raises(DBAPIError), database.reading() as session:
+            create_key(session, KeyRole.CLIENT, "refused")
+        with database.transaction() as session:  # on the same connection, which must not stay read-only
+            create_key(session, KeyRole.CLIENT, "written")
+
+
+class TestSqlite:
+    def test_is_set_up_for_many_processes(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'ratchet.db'}")
+        expected = {"journal_mode": "wal", "busy_timeout": 20_000, "foreign_keys": 1, "synchronous": 1}
+        with database.reading() as session:
+            found = {name: session.scalar(text(f"PRAGMA {name}")) for name in expected}
+        database.dispose()
+        assert found == expected
+
+    def test_a_transaction_is_the_only_writer_from_its_beginning(self, tmp_path: Path) -> None:
+        path = tmp_path / "ratchet.db"
+        database = Database(f"sqlite:///{path}")
+        impatient = sqlite3.connect(path, timeout=0)
+        with database.transaction() as session:
+            session.execute(text("SELECT 1"))
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                impatient.execute("BEGIN IMMEDIATE")
+        impatient.execute("BEGIN IMMEDIATE")
+        impatient.close()
+        database.dispose()

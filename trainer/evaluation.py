@@ -1,0 +1,213 @@
+"""Evaluation: candidate and production answer the same hold-out through the engine that will serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from data.recipe import Recipe
+from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
+from serving.artifact import Artifact
+from serving.engine import CTranslate2Engine, Sampling
+from serving.errors import PromptTooLong
+from serving.prompt import PromptRenderer
+from trainer.progress import Progress
+
+CHUNK_ROWS = 32  # rows generated together
+LOG_PROBABILITY_FLOOR = -20.0  # nats; one absurd token must not decide a mean
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model makes of the hold-out; every list follows the order of the rows."""
+
+    replies: list[str]  # greedy replies to the reference rows
+    reference_log_probabilities: list[NDArray[np.float64]]  # nats, one for each token of the reference reply
+    rated_log_probabilities: list[NDArray[np.float64]]  # the same for rated replies
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The rows that an evaluation asks."""
+
+    references: list[PoolRow]  # examples and corrections: what should be said
+    rated: list[PoolRow]  # served replies with their rating
+
+
+def select_holdout(rows: Sequence[SnapshotRow], limit: int) -> Holdout:
+    """The hold-out rows of a snapshot, at most `limit` of each kind (0: all), always the same ones.
+
+    Where nobody imported an example, up-rated replies stand in as references.
+    """
+    held_out = sorted((r.row for r in rows if r.split is Split.HOLDOUT), key=lambda row: row.row_id)
+    references = [row for row in held_out if row.kind is not RowKind.REPLY and row.rating is not Rating.DOWN]
+    rated = [row for row in held_out if row.rating is not None]
+    if not references:
+        references = [row for row in rated if row.rating is Rating.UP]
+    return Holdout(references=references[: limit or None], rated=rated[: limit or None])
+
+
+def answer_holdout(artifact: Artifact, holdout: Holdout, recipe: Recipe, progress: Progress) -> Answers:
+    """Greedy replies and log-probabilities of one artifact, in float32 and without any sampling."""
+    renderer = PromptRenderer(artifact)
+    engine = CTranslate2Engine(artifact.engine_folder, compute_type="float32", intra_threads=2, inter_threads=1)
+    try:
+        prompts = [_fit_prompt(renderer, row, recipe.reply_tokens) for row in holdout.references]
+        replies = list(_generate(engine, renderer, prompts, recipe.reply_tokens, progress))
+        return Answers(
+            replies=replies,
+            reference_log_probabilities=_score(engine, renderer, holdout.references, progress),
+            rated_log_probabilities=_score(engine, renderer, holdout.rated, progress),
+        )
+    finally:
+        engine.close()
+
+
+def count_steps(holdout: Holdout) -> int:
+    """How many progress steps `answer_holdout` makes."""
+    return 2 * len(holdout.references) + len(holdout.rated)
+
+
+def _fit_prompt(renderer: PromptRenderer, row: PoolRow, reply_tokens: int) -> list[str]:
+    return renderer.fit(list(row.messages), renderer.window_tokens - reply_tokens).tokens
+
+
+def _generate(
+    engine: CTranslate2Engine,
+    renderer: PromptRenderer,
+    prompts: list[list[str]],
+    reply_tokens: int,
+    progress: Progress,
+) -> Iterator[str]:
+    sampling = Sampling(max_tokens=reply_tokens, temperature=0.0)
+    for start in range(0, len(prompts), CHUNK_ROWS):
+        chunk = prompts[start : start + CHUNK_ROWS]
+        for generation in engine.generate(chunk, sampling):
+            yield renderer.decode(generation.token_ids).strip()
+        progress.advance(len(chunk))
+
+
+def _score(
+    engine: CTranslate2Engine, renderer: PromptRenderer, rows: list[PoolRow], progress: Progress
+) -> list[NDArray[np.float64]]:
+    scores: list[NDArray[np.float64]] = []
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = rows[start : start + CHUNK_ROWS]
+        replies = [_fit_reply(renderer, row) for row in chunk]
+        prompts = [_fit_prompt(renderer, row, len(reply)) for row, reply in zip(chunk, replies, strict=True)]
+        for values in engine.score(prompts, replies):
+            scores.append(np.maximum(np.asarray(values, dtype=np.float64), LOG_PROBABILITY_FLOOR))
+        progress.advance(len(chunk))
+    return scores
+
+
+def _fit_reply(renderer: PromptRenderer, row: PoolRow) -> list[str]:
+    """Tokens of the reply, cut so that half of the window is left to the prompt."""
+    try:
+        tokens = renderer.tokenize_reply(list(row.messages), row.reply)
+    except PromptTooLong:
+        tokens = renderer.tokenize_reply([row.messages[-1]], row.reply)
+    return tokens[: renderer.window_tokens // 2]
+
+
+def build_score_table(holdout: Holdout, candidate: Answers, production: Answers, base: Answers) -> pd.DataFrame:
+    """One row for each metric and hold-out row, candidate beside production, so that every difference pairs.
+
+    Columns: metric, row_id, cluster, weight, is_up, candidate, production. Units: `log_perplexity` nats per token
+    (mean of -log p over the tokens of the reference reply), `rouge_l` F1 from 0 to 1, `bleu` and `chrf` 0 to 100,
+    `reply_words` words, `rating_score` nats per token above the base model.
+    """
+    references = [row.reply for row in holdout.references]
+    weights = [float(len(values)) for values in candidate.reference_log_probabilities]
+    tables = [
+        _build_rows("log_perplexity", holdout.references, *_both(_log_perplexity, candidate, production), weights)
+    ]
+    measures: dict[str, Callable[[str, str], float]] = {
+        "rouge_l": _make_rouge_l(),
+        "bleu": _make_bleu(),
+        "chrf": _make_chrf(),
+        "reply_words": lambda reply, _: float(len(reply.split())),
+    }
+    for name, measure in measures.items():
+        scores = [
+            [measure(reply, reference) for reply, reference in zip(answers.replies, references, strict=True)]
+            for answers in (candidate, production)
+        ]
+        tables.append(_build_rows(name, holdout.references, scores[0], scores[1]))
+    rated = [_lift_over(answers, base) for answers in (candidate, production)]
+    table = _build_rows("rating_score", holdout.rated, rated[0], rated[1])
+    table["is_up"] = [row.rating is Rating.UP for row in holdout.rated]
+    return pd.concat([*tables, table], ignore_index=True)
+
+
+def distinct_2(replies: Sequence[str]) -> float:
+    """Share of different word pairs among all word pairs of all replies together, 0 to 1 (Li et al. 2016).
+
+    Over all replies, not within each: a model that opens every reply alike must show.
+    """
+    pairs = [pair for reply in replies for pair in zip(reply.lower().split(), reply.lower().split()[1:], strict=False)]
+    return len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
+def save_score_table(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as Parquet."""
+    table.to_parquet(path, index=False)
+
+
+def _both(
+    measure: Callable[[Answers], list[float]], first: Answers, second: Answers
+) -> tuple[list[float], list[float]]:
+    return measure(first), measure(second)
+
+
+def _log_perplexity(answers: Answers) -> list[float]:
+    return [-float(values.mean()) for values in answers.reference_log_probabilities]
+
+
+def _lift_over(answers: Answers, base: Answers) -> list[float]:
+    """Mean log p(token) of each rated reply above the base model's; without that, common text would win."""
+    pairs = zip(answers.rated_log_probabilities, base.rated_log_probabilities, strict=True)
+    return [float(own.mean() - other.mean()) for own, other in pairs]
+
+
+def _build_rows(
+    metric: str,
+    rows: list[PoolRow],
+    candidate: list[float],
+    production: list[float],
+    weights: list[float] | None = None,
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "metric": metric,
+            "row_id": [row.row_id for row in rows],
+            "cluster": [row.cluster for row in rows],
+            "weight": weights or [1.0] * len(rows),
+            "is_up": pd.array([None] * len(rows), dtype="boolean"),
+            "candidate": candidate,
+            "production": production,
+        }
+    )
+
+
+def _make_rouge_l() -> Callable[[str, str], float]:
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    return lambda reply, reference: float(scorer.score(reference, reply)["rougeL"].fmeasure)
+
+
+def _make_bleu() -> Callable[[str, str], float]:
+    bleu = BLEU(effective_order=True)
+    return lambda reply, reference: float(bleu.sentence_score(reply, [reference]).score)
+
+
+def _make_chrf() -> Callable[[str, str], float]:
+    chrf = CHRF()
+    return lambda reply, reference: float(chrf.sentence_score(reply, [reference]).score)

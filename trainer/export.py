@@ -1,0 +1,32 @@
+"""Export: a trained model becomes the artifact that is served and evaluated."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ctranslate2.converters import TransformersConverter
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from serving.artifact import move_artifact, seal_artifact
+
+_LIBRARIES = ("torch", "transformers", "trl", "ctranslate2", "tokenizers")
+
+
+def export_artifact(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, **facts: Any) -> str:
+    """Write safetensors, tokenizer, CTranslate2 model and manifest, and return the digest.
+
+    Everything is written to a sibling folder, flushed to disk and renamed, so `folder` is either whole or absent.
+    """
+    staged = folder.with_name(folder.name + ".staged")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    model.config._name_or_path = ""  # a path of this machine does not belong into the artifact
+    model.save_pretrained(staged)
+    tokenizer.save_pretrained(staged)
+    TransformersConverter(str(staged)).convert(str(staged / "ctranslate2"))
+    digest = seal_artifact(staged, libraries={name: version(name) for name in _LIBRARIES}, **facts)
+    move_artifact(staged, folder)
+    return digest

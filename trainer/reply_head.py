@@ -1,0 +1,57 @@
+"""The output head on reply tokens only.
+
+On a CPU, TRL 1.16 projects every position of a batch onto the vocabulary, prompts and padding included, and computes
+entropies over it at each step (`trl.trainer.utils.add_fused_lm_head`). Only reply tokens carry loss, so this
+projects only those; what TRL logs but nobody needs is left at zero.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
+
+
+def add_reply_head(model: PreTrainedModel) -> None:
+    """Make `model(..., labels=..., fused_lm_head=True)` score only positions whose label is not -100.
+
+    Log-probabilities are exact, in float32: log softmax(W h)[label] for each reply token, B × (T - 1), zero elsewhere.
+    """
+    original = type(model).forward
+
+    def forward(
+        self: PreTrainedModel,
+        *arguments: Any,
+        fused_lm_head: bool = False,
+        labels: Tensor | None = None,
+        num_items_in_batch: Any = None,  # noqa: ARG001 - TRL passes it
+        **named: Any,
+    ) -> Any:
+        if not fused_lm_head or labels is None:
+            return original(self, *arguments, labels=labels, **named)
+        named["use_cache"] = False
+        hidden = self.base_model(*arguments, **named).last_hidden_state[:, :-1]
+        return _score_replies(self, hidden, labels[:, 1:])
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _score_replies(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> FusedCausalLMOutput:
+    mask = labels != -100
+    logits = model.get_output_embeddings()(hidden[mask]).float()  # reply tokens × V
+    chosen = -functional.cross_entropy(logits, labels[mask], reduction="none")
+    log_probs = hidden.new_zeros(mask.shape, dtype=torch.float32).masked_scatter(mask, chosen)
+    zeros = torch.zeros_like(log_probs)
+    return FusedCausalLMOutput(
+        loss=-log_probs.sum() / mask.sum().clamp(min=1),
+        log_probs=log_probs,
+        entropy=zeros,
+        mean_logits=zeros,
+        is_top1=zeros.bool(),
+        label_mask=mask,
+    )

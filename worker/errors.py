@@ -1,0 +1,31 @@
+"""Errors of the worker.
+
+RatchetError
+├── TrainerFailed    the trainer subprocess ended without a candidate
+│   └── TrainerKilled    by a signal that was not ours; worth another attempt
+├── WorkerStopping   the worker is shutting down; another takes the run
+├── RunCancelled     an admin asked to stop
+└── BaseChanged      the deployment was started on another base model
+"""
+
+from data.errors import RatchetError
+
+
+class TrainerFailed(RatchetError):
+    """The trainer ended without a candidate; its log in the run's folder says why."""
+
+
+class TrainerKilled(TrainerFailed):
+    """The trainer was killed by a signal, as it is when memory runs out."""
+
+
+class WorkerStopping(RatchetError):
+    """The worker is shutting down; the run goes on with the next worker."""
+
+
+class RunCancelled(RatchetError):
+    """Cancelled by an admin."""
+
+
+class BaseChanged(RatchetError):
+    """The database was started on another base model; set RATCHET_BASE_MODEL back, or use another RATCHET_VAR."""

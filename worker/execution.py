@@ -1,0 +1,228 @@
+"""One attempt at a run, from claim to outcome: collect, train, evaluate, register, judge, promote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from data.curation import build_snapshot_rows, check_sufficiency
+from data.errors import RatchetError
+from data.recipe import Recipe, build_recipe
+from data.snapshot import save_snapshot
+from data.splitting import DEFAULT_SALT
+from data.vocabulary import RunStatus, Verdict
+from db.errors import LeaseLost
+from db.evaluations import finish_evaluation, start_evaluation
+from db.models import Version
+from db.pool import list_pool_rows
+from db.promotions import get_production, promote
+from db.runs import claim_run, finish_run, release_lease, set_status
+from db.session import Database
+from db.snapshots import save_snapshot_rows
+from db.versions import BASE_NUMBER, get_version, register_version
+from serving.artifact import load_artifact, move_artifact
+from settings import Settings
+from worker.base import DIGEST_LETTERS
+from worker.errors import RunCancelled, TrainerKilled, WorkerStopping
+from worker.gate import GateDecision, decide
+from worker.lease import LeaseKeeper
+from worker.scores import load_scores
+from worker.trainer_process import TrainerProcess
+from worker.verdict_page import add_verdict
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One claimed attempt; `number` is the fencing token of all its writes."""
+
+    run_id: str
+    number: int
+    recipe: Recipe
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: RunStatus
+    reason: str | None = None
+    version_number: int | None = None
+
+
+def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome | None:
+    """Claim the run and carry it to its outcome; None when someone else holds it or it has ended.
+
+    Errors on purpose become the outcome `failed`; any other propagates, the lease expires and the sweep tries again.
+    """
+    attempt = _claim(database, settings, run_id)
+    if attempt is None:
+        log.info("run not claimed", action="run_not_claimed", run_id=run_id)
+        return None
+    log.info("run claimed", action="run_claimed", run_id=run_id, attempt=attempt.number)
+    with LeaseKeeper(database, run_id, attempt.number, settings.lease_s) as keeper:
+        outcome = _attempt(database, settings, attempt, keeper)
+        if outcome is None:
+            return None
+        if outcome.status is not RunStatus.SUCCEEDED:  # a promotion finishes the run in its own transaction
+            _finish(database, attempt, outcome)
+    log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
+    return outcome
+
+
+def _attempt(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome | None:
+    """The outcome of this attempt; None leaves the run to the next one."""
+    try:
+        return _carry_out(database, settings, attempt, keeper)
+    except LeaseLost:
+        log.warning("run lost", action="run_lost", run_id=attempt.run_id, attempt=attempt.number)
+        return None
+    except RunCancelled as error:
+        return Outcome(RunStatus.CANCELLED, error.message)
+    except (WorkerStopping, TrainerKilled) as error:
+        if isinstance(error, TrainerKilled) and attempt.number >= settings.max_attempts:
+            return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {error.message}")
+        log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=error.message)
+        with database.transaction() as session:
+            release_lease(session, attempt.run_id, attempt.number)
+        return None
+    except RatchetError as error:
+        return Outcome(RunStatus.FAILED, error.message)
+
+
+def _claim(database: Database, settings: Settings, run_id: str) -> Attempt | None:
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    with database.transaction() as session:
+        run = claim_run(session, run_id, owner, settings.lease_s)
+        if run is None:
+            return None
+        folder = settings.runs / run.id / f"attempt-{run.attempt}"
+        return Attempt(run.id, run.attempt, build_recipe(run.recipe), folder.absolute())
+
+
+def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> None:
+    try:
+        with database.transaction() as session:
+            finish_run(
+                session,
+                attempt.run_id,
+                attempt.number,
+                outcome.status,
+                outcome.reason,
+                outcome.version_number,
+            )
+    except LeaseLost:
+        log.warning("outcome not stored", action="run_lost", run_id=attempt.run_id, attempt=attempt.number)
+
+
+def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
+    missing = _collect(database, attempt)
+    if missing:
+        return Outcome(RunStatus.SKIPPED, " ".join(missing))
+    keeper.check()
+    production = _write_order(database, settings, attempt)
+    _train(database, attempt, keeper, production)
+    keeper.check()
+    version = _register(database, settings, attempt)
+    return _judge(database, attempt, version, production)
+
+
+def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
+    """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything."""
+    shutil.rmtree(attempt.folder, ignore_errors=True)
+    with database.transaction() as session:
+        set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
+    with database.reading() as session:
+        pool = list_pool_rows(session)
+    result = build_snapshot_rows(pool)
+    missing = check_sufficiency(result.rows, attempt.recipe)
+    manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT)
+    with database.transaction() as session:
+        set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
+        save_snapshot_rows(session, attempt.run_id, manifest, result.rows)
+    return missing
+
+
+def _write_order(database: Database, settings: Settings, attempt: Attempt) -> int:
+    """Write run.json for the trainer; returns the production version that the candidate will be compared with."""
+    with database.transaction() as session:
+        set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
+        base, production = get_version(session, BASE_NUMBER), get_production(session)
+    order = {
+        "run_id": attempt.run_id,
+        "attempt": attempt.number,
+        "base": str((settings.artifacts / base.folder).absolute()),
+        "production": str((settings.artifacts / production.folder).absolute()),
+        "production_version": production.number,
+        "recipe": attempt.recipe.to_dict(),
+    }
+    (attempt.folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")
+    return production.number
+
+
+def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production: int) -> None:
+    with TrainerProcess(attempt.folder) as trainer:
+        keeper.watch(trainer.kill)
+        try:
+            for event in trainer.events():
+                if event["event"] == "progress":
+                    keeper.report({key: value for key, value in event.items() if key != "event"})
+                if event.get("stage") == "evaluating" and event["event"] == "stage":
+                    _start_evaluation(database, attempt, event["digest"], production)
+        except RatchetError:
+            keeper.check()  # a trainer that we killed has not failed
+            raise
+        finally:
+            keeper.watch(None)
+
+
+def _start_evaluation(database: Database, attempt: Attempt, digest: str, production: int) -> None:
+    """Count the consultation when it starts, so that one that crashes counts too."""
+    with database.transaction() as session:
+        set_status(session, attempt.run_id, attempt.number, RunStatus.EVALUATING)
+        start_evaluation(session, attempt.run_id, digest, production)
+
+
+def _register(database: Database, settings: Settings, attempt: Attempt) -> Version:
+    """Move the candidate among the artifacts and give it its version number."""
+    artifact = load_artifact(attempt.folder / "artifact")
+    name = artifact.digest[:DIGEST_LETTERS]
+    move_artifact(artifact.folder, settings.artifacts / name)
+    report = json.loads((attempt.folder / "report.json").read_text())
+    with database.transaction() as session:
+        version = register_version(
+            session, attempt.run_id, artifact.digest, name, artifact.manifest["base_model"], report
+        )
+        set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING, version_number=version.number)
+    return version
+
+
+def _judge(database: Database, attempt: Attempt, version: Version, production: int) -> Outcome:
+    """Ask the gate, record its decision, and move production in the same transaction that ends the run."""
+    paired, rated = load_scores(attempt.folder / "scores.parquet")
+    with database.transaction() as session:
+        consultation = start_evaluation(session, attempt.run_id, version.digest, production)
+        decision = decide(paired, rated, attempt.recipe.margins, consultation)
+        finish_evaluation(session, attempt.run_id, decision.to_dict(), decision.verdict)
+        outcome = _build_outcome(decision, version)
+        if decision.verdict is Verdict.PROMOTE:
+            set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
+            reason = outcome.reason or ""
+            promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)
+            finish_run(session, attempt.run_id, attempt.number, outcome.status, outcome.reason, version.number)
+    add_verdict(attempt.folder, decision, version.number)
+    return outcome
+
+
+def _build_outcome(decision: GateDecision, version: Version) -> Outcome:
+    reason = decision.reasons[0].sentence if decision.reasons else None
+    status = RunStatus.SUCCEEDED if decision.verdict is Verdict.PROMOTE else RunStatus.REFUSED
+    return Outcome(status, reason, version.number)

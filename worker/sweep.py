@@ -1,0 +1,56 @@
+"""The sweep, at each tick of beat: decided from the database, so lost messages and doubled beats do no harm."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from data.errors import Conflict
+from data.recipe import Recipe
+from db.feedback import count_new_ratings
+from db.runs import create_run, fail_exhausted_runs, list_run_ids_to_nudge, list_runs, mark_nudged
+from db.session import Database
+from settings import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one tick found."""
+
+    failed: list[str] = field(default_factory=list)  # runs that were given up
+    waiting: list[str] = field(default_factory=list)  # runs to nudge, after the commit
+    scheduled: str | None = None  # the run that the schedule started
+
+
+def sweep_runs(database: Database, settings: Settings) -> Sweep:
+    """Give up dead runs, find those whose nudge was lost, start the scheduled one."""
+    with database.transaction() as session:
+        failed = fail_exhausted_runs(session, settings.max_attempts)
+    scheduled = _start_scheduled(database, settings) if settings.schedule_s else None
+    with database.transaction() as session:
+        waiting = list_run_ids_to_nudge(session, older_than_s=settings.tick_s)
+        for run_id in waiting:
+            mark_nudged(session, run_id)
+    for run_id in failed:
+        log.warning("run given up", action="run_exhausted", run_id=run_id)
+    return Sweep(failed=failed, waiting=waiting, scheduled=scheduled)
+
+
+def _start_scheduled(database: Database, settings: Settings) -> str | None:
+    """One run a window, if there are enough ratings since the last run; several beats may ask."""
+    window = f"{settings.schedule_s:g}:{int(time.time() // settings.schedule_s)}"
+    try:
+        with database.transaction() as session:
+            last = list_runs(session, limit=1)
+            since_s = last[0].created_at_s if last else 0.0
+            if time.time() - since_s < settings.schedule_s:
+                return None
+            if count_new_ratings(session, since_s) < settings.schedule_min_ratings:
+                return None
+            return create_run(session, Recipe().to_dict(), "schedule", window_key=window).id
+    except Conflict:
+        return None
