@@ -337,7 +337,8 @@ def _print_outcome(database: Database, run: Run) -> None:
     console.print(f"{run.id}: {run.status}", style="bold", highlight=False)
     with database.reading() as session:
         evaluation = find_evaluation(session, run.id)
-    sentences = [reason["sentence"] for reason in evaluation.decision["reasons"]] if evaluation else [run.reason or ""]
+    decision = evaluation.decision if evaluation else None
+    sentences = [reason["sentence"] for reason in decision["reasons"]] if decision else [run.reason or ""]
     for sentence in sentences:
         console.print(f"  {sentence}", highlight=False)
     page = get_settings().runs / run.id / f"attempt-{run.attempt}" / "report.html"

@@ -83,6 +83,7 @@ _RULES: dict[type[Exception], Rule] = {
     exc.TimeoutError: _DATABASE_DOWN,
     RequestValidationError: Rule(422, "invalid_shape", "The request does not have the shape that it should have."),
 }
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}  # which Python has named twice
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -97,7 +98,7 @@ def build_problem(error: Exception) -> Problem:
     param = getattr(error, "param", None)
     return Problem(
         type=f"urn:ratchet:{rule.code}",
-        title=HTTPStatus(rule.status).phrase,
+        title=_phrase(rule.status),
         status=rule.status,
         detail=detail,
         problems=items,
@@ -108,7 +109,7 @@ def build_problem(error: Exception) -> Problem:
 def find_rule(error: Exception) -> Rule:
     """The rule for the nearest class of the error that has one."""
     if isinstance(error, HTTPException):
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        code = _phrase(error.status_code).lower().replace(" ", "_")
         return Rule(error.status_code, code, error.detail)
     return next((_RULES[kind] for kind in type(error).__mro__ if kind in _RULES), _INTERNAL)
 
@@ -133,7 +134,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may fail with these statuses."""
-    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
+    return {status: {"model": Problem, "description": _phrase(status)} for status in statuses}
 
 
 async def _handle(_: Request, error: Exception) -> JSONResponse:
@@ -149,5 +150,14 @@ def _list_items(error: Exception) -> list[ProblemItem]:
         return [ProblemItem(where=f"line {item.line}", reason=item.reason) for item in error.problems]
     if isinstance(error, RequestValidationError):
         faults: Sequence[Any] = error.errors()[:_MAX_PROBLEMS]
-        return [ProblemItem(where=".".join(map(str, fault["loc"])), reason=fault["msg"]) for fault in faults]
+        return [ProblemItem(where=_name_place(fault["loc"]), reason=fault["msg"]) for fault in faults]
     return []
+
+
+def _name_place(location: Sequence[str | int]) -> str:
+    """Such as `body.messages.0.content`, without pydantic's names for the alternatives of a union."""
+    return ".".join(str(part) for part in location if "[" not in str(part))
+
+
+def _phrase(status: int) -> str:
+    return _PHRASES.get(status) or HTTPStatus(status).phrase

@@ -76,7 +76,7 @@ class ReplyStream(StreamingResponse):
         super().__init__(_stream_events(exchange), headers=headers, media_type="text/event-stream")
         self._reply = exchange.reply
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         async with hold_reply(self._reply, receive):
             await self.stream_response(send)

@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _exit_on_end_of_input() -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):  # not through sys.stdin, whose lock would be held when the program ends
         pass
     os._exit(2)
 

@@ -11,10 +11,13 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
+_events = sys.stdout  # kept, because `__main__` sends what libraries print elsewhere
+
+
 def emit(event: str, **fields: Any) -> None:
     """Print one event for whoever watches this process."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
+    _events.write(json.dumps({"event": event, **fields}) + "\n")
+    _events.flush()
 
 
 class Progress:

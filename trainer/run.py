@@ -137,14 +137,14 @@ def _export(order: RunOrder, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 def _evaluate(order: RunOrder, holdout: Holdout) -> tuple[Answers, Answers]:
     """Answers of the exported candidate and of production; the base's are needed for rating scores too."""
-    progress = Progress("evaluating", 3 * count_steps(holdout))
+    rated_only = Holdout(references=[], rated=holdout.rated)
+    needs_base = order.production.digest != order.base.digest
+    steps = 2 * count_steps(holdout) + (count_steps(rated_only) if needs_base else 0)
+    progress = Progress("evaluating", steps)
     candidate_artifact = load_artifact(order.folder / "artifact")
     candidate = answer_holdout(candidate_artifact, holdout, order.recipe, progress)
     production = answer_holdout(order.production, holdout, order.recipe, progress)
-    if order.production.digest == order.base.digest:
-        base = production
-    else:
-        base = answer_holdout(order.base, Holdout(references=[], rated=holdout.rated), order.recipe, progress)
+    base = answer_holdout(order.base, rated_only, order.recipe, progress) if needs_base else production
     save_score_table(build_score_table(holdout, candidate, production, base), order.folder / "scores.parquet")
     return candidate, production
 

@@ -24,8 +24,10 @@ router = APIRouter(tags=["feedback"], responses=describe_problems(401, 403, 404,
 @router.post(
     "/v1/feedback",
     status_code=status.HTTP_201_CREATED,
-    responses={200: {"model": Feedback, "description": "It took the place of the rater's earlier feedback."}}
-    | describe_problems(413),
+    responses={
+        200: {"model": Feedback, "description": "It took the place of the rater's earlier feedback."},
+        **describe_problems(413),
+    },
 )
 def create_feedback(body: FeedbackCreate, key: ClientKey, services: ServicesDep, response: Response) -> Feedback:
     """Rate a reply. Of each rater a reply has one feedback: the last one."""

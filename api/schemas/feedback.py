@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from api.schemas.fields import Identifier, Schema, Text, example
 from data.vocabulary import Rating
@@ -14,8 +14,6 @@ Score = Annotated[int | None, Field(ge=1, le=5)]
 
 class Scores(Schema):
     """Marks from 1 (worst) to 5 (best); each may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     empathy: Score = None
     relevance: Score = None

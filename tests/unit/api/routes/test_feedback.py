@@ -1,0 +1,90 @@
+"""Ratings over HTTP: whose they are, what they replace, and for whom they are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.api.live import Live
+
+URL = "/v1/feedback"
+
+
+def rate(live: Live, completion_id: str, **members: Any) -> tuple[int, dict[str, Any]]:
+    response = live.http.post(
+        URL, json={"completion_id": completion_id, "rating": "up"} | members, headers=live.callers.client
+    )
+    return response.status_code, response.json()
+
+
+class TestCreateFeedback:
+    def test_stores_all_that_the_rater_says(self, live: Live) -> None:
+        said = {
+            "rating": "down",
+            "reasons": ["too short"],
+            "comment": "Hm.",
+            "correction": "What keeps you awake?",
+            "scores": {"empathy": 2, "safety": 5},
+            "rater_kind": "simulated",
+        }
+        status, body = rate(live, live.chat()["id"], user="ben", **said)
+        assert status == 201
+        assert {name: body[name] for name in said} == said
+        assert (body["rater"], body["times_given"]) == ("ben", 1)
+
+    def test_replaces_what_the_rater_said_before(self, live: Live) -> None:
+        completion_id = live.chat()["id"]
+        assert rate(live, completion_id, comment="Good.")[0] == 201
+        status, body = rate(live, completion_id, rating="down")
+        assert status == 200
+        assert (body["rating"], body["comment"], body["times_given"]) == ("down", None, 2)
+
+    def test_takes_the_end_user_as_the_rater(self, live: Live) -> None:
+        assert rate(live, live.chat(user="ann")["id"])[1]["rater"] == "ann"
+
+    def test_knows_an_anonymous_rater(self, live: Live) -> None:
+        assert rate(live, live.chat()["id"])[1]["rater"] == "anonymous"
+
+    def test_does_not_find_what_was_served_to_another_client(self, live: Live) -> None:
+        completion_id = live.chat(live.callers.other_client)["id"]
+        assert rate(live, completion_id)[0] == 404
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"rating": "meh"},
+            {"scores": {"empathy": 6}},
+            {"scores": {"safety": 0}},
+            {"comment": "\x00"},
+            {"reasons": [""]},
+            {"rater_kind": "reviewer"},
+            {"user": ""},
+        ],
+    )
+    def test_refuses_another_shape(self, live: Live, members: dict[str, Any]) -> None:
+        assert rate(live, "chatcmpl-1", **members)[0] == 422
+
+
+class TestReadFeedback:
+    def test_gives_the_raters_last_word(self, live: Live) -> None:
+        completion_id = live.chat(user="ann")["id"]
+        _, rated = rate(live, completion_id)
+        response = live.http.get(f"{URL}/{completion_id}", headers=live.callers.client)
+        assert (response.status_code, response.json()) == (200, rated)
+
+    def test_gives_that_of_the_rater_who_is_named(self, live: Live) -> None:
+        completion_id = live.chat(user="ann")["id"]
+        rate(live, completion_id, user="ben", rating="down")
+        response = live.http.get(f"{URL}/{completion_id}?user=ben", headers=live.callers.client)
+        assert response.json()["rating"] == "down"
+        assert live.http.get(f"{URL}/{completion_id}", headers=live.callers.client).status_code == 404
+
+    def test_does_not_show_another_clients(self, live: Live) -> None:
+        completion_id = live.chat()["id"]
+        rate(live, completion_id)
+        response = live.http.get(f"{URL}/{completion_id}", headers=live.callers.other_client)
+        assert response.status_code == 404
+
+    def test_refuses_an_id_that_no_store_can_hold(self, live: Live) -> None:
+        assert live.http.get(f"{URL}/%00", headers=live.callers.client).status_code == 422

@@ -1,0 +1,57 @@
+"""Runs over HTTP."""
+
+from __future__ import annotations
+
+from db.models import Run
+from tests.unit.api.live import Live
+
+URL = "/v1/admin/runs"
+
+
+class TestStartRun:
+    def test_queues_a_run_though_the_broker_is_down(self, live: Live) -> None:
+        response = live.http.post(URL, headers=live.callers.admin)
+        body = response.json()
+        assert response.status_code == 202
+        assert (body["status"], body["trigger"], body["attempt"]) == ("queued", "admin", 0)
+        with live.services.database.reading() as session:
+            assert session.get_one(Run, body["id"]).nudged_at_s is None  # so the sweep sends it again
+
+    def test_takes_recipe_fields(self, live: Live) -> None:
+        response = live.http.post(URL, json={"recipe": {"trainable": "last:2"}}, headers=live.callers.admin)
+        assert response.json()["recipe"]["trainable"] == "last:2"
+        assert response.json()["recipe"]["batch_size"] == 8
+
+    def test_refuses_a_wrong_recipe(self, live: Live) -> None:
+        response = live.http.post(URL, json={"recipe": {"epochs": 2}}, headers=live.callers.admin)
+        assert response.status_code == 400
+        assert "'epochs'" in response.json()["detail"]
+
+    def test_refuses_a_second_active_run(self, live: Live) -> None:
+        run_id = live.http.post(URL, headers=live.callers.admin).json()["id"]
+        response = live.http.post(URL, headers=live.callers.admin)
+        assert response.status_code == 409
+        assert run_id in response.json()["detail"]
+
+
+class TestListNewestRuns:
+    def test_lists_them(self, live: Live) -> None:
+        run = live.http.post(URL, headers=live.callers.admin).json()
+        assert live.http.get(URL, headers=live.callers.admin).json() == {"data": [run]}
+
+
+class TestReadRun:
+    def test_shows_one(self, live: Live) -> None:
+        run = live.http.post(URL, headers=live.callers.admin).json()
+        assert live.http.get(f"{URL}/{run['id']}", headers=live.callers.admin).json() == run
+
+    def test_finds_no_other(self, live: Live) -> None:
+        assert live.http.get(f"{URL}/run-1", headers=live.callers.admin).status_code == 404
+
+
+class TestCancelRun:
+    def test_cancels_a_run_that_nobody_holds(self, live: Live) -> None:
+        run_id = live.http.post(URL, headers=live.callers.admin).json()["id"]
+        response = live.http.post(f"{URL}/{run_id}/cancel", headers=live.callers.admin)
+        assert (response.status_code, response.json()["status"]) == (202, "cancelled")
+        assert live.http.post(f"{URL}/{run_id}/cancel", headers=live.callers.admin).status_code == 409

@@ -1,0 +1,138 @@
+"""Following the production pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from api.metrics import Metrics
+from api.watch import ProductionWatch
+from db.promotions import promote, rollback
+from db.session import Database
+from db.swaps import list_swaps
+from serving.slot import ModelSlot
+from settings import Settings
+from tests.unit.api.live import Artifacts, add_base_version, add_first_version
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """With nothing registered."""
+    database = Database(settings.database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def slot() -> Iterator[ModelSlot]:
+    slot = ModelSlot()
+    yield slot
+    slot.close()
+
+
+@pytest.fixture
+def watch(database: Database, slot: ModelSlot, artifacts: Artifacts) -> ProductionWatch:
+    return ProductionWatch(database, slot, artifacts.root, 0.01, Metrics())
+
+
+def promote_first(database: Database) -> None:
+    with database.transaction() as session:
+        promote(session, 1, "manual", "Better.", "ann")
+
+
+def list_outcomes(database: Database) -> list[tuple[int, bool]]:
+    """The swaps recorded, oldest first."""
+    with database.reading() as session:
+        return [(swap.version_number, swap.succeeded) for swap in reversed(list_swaps(session))]
+
+
+def served(slot: ModelSlot) -> int | None:
+    return slot.current.version if slot.current else None
+
+
+class TestLook:
+    def test_waits_for_the_first_version(self, database: Database, slot: ModelSlot, watch: ProductionWatch) -> None:
+        watch.look()
+        assert served(slot) is None
+
+    def test_swaps_when_the_pointer_moved_and_only_then(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        watch.look()
+        watch.look()
+        assert served(slot) == 0
+        promote_first(database)
+        watch.look()
+        assert served(slot) == 1
+        assert list_outcomes(database) == [(0, True), (1, True)]
+
+    def test_does_not_load_again_what_is_served(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        watch.look()
+        promote_first(database)
+        with database.transaction() as session:
+            rollback(session, "ann", "Worse.")
+        watch.look()
+        assert list_outcomes(database) == [(0, True)]
+
+    def test_keeps_the_old_version_and_tries_a_broken_one_once(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts, folder="gone")
+        watch.look()
+        promote_first(database)
+        watch.look()
+        watch.look()
+        assert served(slot) == 0
+        assert list_outcomes(database) == [(0, True), (1, False)]
+
+    def test_refuses_a_folder_with_another_artifact(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts, folder=artifacts.folders[0])
+        watch.look()
+        promote_first(database)
+        watch.look()
+        assert served(slot) == 0
+        assert list_outcomes(database)[-1] == (1, False)
+
+    def test_starts_with_the_version_before_when_production_is_broken(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts, folder="gone")
+        promote_first(database)
+        watch.look()
+        assert served(slot) == 0
+        assert list_outcomes(database) == [(1, False), (0, True)]
+
+
+class TestStart:
+    def test_outlives_a_database_that_is_down(self, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'missing' / 'ratchet.db'}")
+        watch = ProductionWatch(database, slot, artifacts.root, 0.01, Metrics())
+        with pytest.raises(OperationalError):
+            watch.look()
+        watch.start()
+        assert watch.settled.wait(60)
+        watch.stop()
+        database.dispose()
+
+    def test_follows_the_pointer_by_itself(
+        self, database: Database, slot: ModelSlot, watch: ProductionWatch, artifacts: Artifacts
+    ) -> None:
+        add_base_version(database, artifacts)
+        watch.start()
+        assert watch.settled.wait(60)
+        watch.stop()
+        assert served(slot) == 0
