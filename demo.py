@@ -1,0 +1,335 @@
+"""`ratchet demo`: the whole loop on the samples, as a client sees it, in minutes and on two processor cores.
+
+Starts the embedded stack, imports examples, chats, rates, improves, and chats with what came out. The rater is
+simulated and has a hidden preference; every place that shows its ratings says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from scipy import stats
+
+from data.errors import RatchetError
+from data.vocabulary import KeyRole, RunStatus
+from db.keys import create_key
+from db.session import Database
+from settings import get_settings
+
+SAMPLES = Path(__file__).parent / "data" / "samples"
+HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
+RATED, UNSEEN = 240, 100  # contexts that are rated, and others for before and after
+REPLY_TOKENS = 48
+STREAMS = 16  # chats under way at once
+READY_S, RUN_S = 180.0, 1500.0
+RECIPE = {"trainable": "last:4", "sft_epochs": 2, "preference_epochs": 1, "max_tokens": 192, "reply_tokens": 48}
+
+
+class DemoFailed(RatchetError):
+    """The demo could not go on; the logs in its folder say why."""
+
+
+@dataclass
+class Client:
+    """A chat client that counts its requests and failures."""
+
+    http: httpx.Client
+    requests: int = 0
+    failures: int = 0
+
+    def chat(self, context: str) -> dict[str, Any] | None:
+        """One reply, or None after a failure."""
+        body = {
+            "messages": [{"role": "user", "content": context}],
+            "max_tokens": REPLY_TOKENS,
+            "temperature": 0.8,
+            "top_p": 0.95,
+        }
+        return self._post("/v1/chat/completions", body)
+
+    def rate(self, completion: dict[str, Any], rating: str, rater: str) -> None:
+        """A thumb for one reply."""
+        body = {"completion_id": completion["id"], "rating": rating, "user": rater, "rater_kind": "simulated"}
+        self._post("/v1/feedback", body)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        self.requests += 1
+        try:
+            response = self.http.post(path, json=body)
+            response.raise_for_status()
+        except httpx.HTTPError:
+            self.failures += 1
+            return None
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def likes(reply: str) -> bool:
+    """The hidden preference of the simulated rater: the reply turns to the person early, or asks something."""
+    opening = re.findall(r"[a-z']+", reply.lower())[:12]
+    return "?" in reply or any(word in ("you", "your", "you're", "you've") for word in opening)
+
+
+def run_demo(console: Console) -> int:
+    """Run the demo and write report.json; 0 when it went through without a failed request."""
+    started_s = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped on the way out
+    settings = get_settings()
+    base_model = os.environ.get("RATCHET_BASE_MODEL") or _choose_base()
+    console.print(f"Base model: [bold]{base_model}[/] (135M parameters or less, on this machine's processor)")
+    shutil.rmtree(settings.var, ignore_errors=True)
+    settings.var.mkdir(parents=True)
+    with (
+        _stack(base_model, settings.var) as address,
+        _open_clients(settings.database, address) as (client, admin, keys),
+    ):
+        report = _turn_the_loop(console, client, admin) | {"base_model": base_model}
+        report["minutes"] = round((time.monotonic() - started_s) / 60, 2)
+        (settings.var / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        console.print(f"\nReport: {settings.var / 'report.json'}; {report['minutes']} minutes.", highlight=False)
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            _stay(console, address, keys)
+    return 0 if report["failed_requests"] == 0 else 1
+
+
+def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dict[str, Any]:
+    contexts = _read_contexts()
+    rated, unseen = contexts[:RATED], contexts[RATED : RATED + UNSEEN]
+    with (SAMPLES / "support.csv").open("rb") as file:
+        admin.post("/v1/admin/examples", files={"file": ("support.csv", file, "text/csv")}).raise_for_status()
+    console.print(f"A simulated rater with a hidden preference rates {len(rated)} replies.")
+    with ThreadPoolExecutor(STREAMS) as pool:
+        ups = list(
+            _track(
+                console,
+                "chatting and rating",
+                pool.map(lambda c: _chat_and_rate(client, *c), enumerate(rated)),
+                len(rated),
+            )
+        )
+        before = list(_track(console, "unseen contexts, before", pool.map(client.chat, unseen), len(unseen)))
+        console.print(f"  {np.mean(ups):.0%} of the replies got a thumb up.")
+        run = _improve(console, client, admin, unseen)
+        version = _await_served(admin, run)
+        after = list(_track(console, "unseen contexts, after", pool.map(client.chat, unseen), len(unseen)))
+    return _summarise(console, client, run, version, unseen, before, after)
+
+
+def _chat_and_rate(client: Client, number: int, context: str) -> bool:
+    completion = client.chat(context)
+    if completion is None:
+        return False
+    is_up = likes(_text(completion))
+    client.rate(completion, "up" if is_up else "down", f"simulated-{number % 80}")
+    return is_up
+
+
+def _improve(console: Console, client: Client, admin: httpx.Client, contexts: list[str]) -> dict[str, Any]:
+    """Trigger a run and follow it, while a client goes on chatting."""
+    response = admin.post("/v1/admin/runs", json={"recipe": RECIPE})
+    response.raise_for_status()
+    run: dict[str, Any] = response.json()
+    done = threading.Event()
+    chatter = threading.Thread(target=_chat_until, args=(client, contexts, done))
+    chatter.start()
+    deadline_s = time.monotonic() + RUN_S
+    try:
+        with _bars(console) as bars:
+            task = bars.add_task("queued", total=None)
+            while RunStatus(run["status"]).is_active:
+                if time.monotonic() > deadline_s:
+                    raise DemoFailed(f"The run {run['id']} did not end within {RUN_S / 60:.0f} minutes.")
+                progress = run.get("progress") or {}
+                bars.update(
+                    task,
+                    description=progress.get("stage", run["status"]),
+                    completed=progress.get("step", 0),
+                    total=progress.get("of"),
+                )
+                time.sleep(1)
+                run = admin.get(f"/v1/admin/runs/{run['id']}").raise_for_status().json()
+    finally:
+        done.set()
+        chatter.join()
+    return run
+
+
+def _chat_until(client: Client, contexts: list[str], done: threading.Event) -> None:
+    for number in range(10_000):
+        if done.wait(5):
+            return
+        client.chat(contexts[number % len(contexts)])
+
+
+def _await_served(admin: httpx.Client, run: dict[str, Any]) -> int:
+    """The version that is served after the run, once the swap is through."""
+    wanted = run["version_number"] if run["status"] == RunStatus.SUCCEEDED else 0
+    for _ in range(120):
+        served = int(admin.get("/readyz").json().get("version", -1))
+        if served == wanted:
+            return served
+        time.sleep(0.5)
+    raise DemoFailed(f"Version {wanted} was promoted but is not served.")
+
+
+def _summarise(
+    console: Console,
+    client: Client,
+    run: dict[str, Any],
+    version: int,
+    unseen: list[str],
+    before: list[dict[str, Any] | None],
+    after: list[dict[str, Any] | None],
+) -> dict[str, Any]:
+    folder = get_settings().runs / run["id"]
+    pages = sorted(folder.glob("attempt-*/report.json"))
+    detail = json.loads(pages[-1].read_text()) if pages else {}
+    decision = detail.get("decision") or {"verdict": run["status"], "reasons": [{"sentence": run.get("reason") or ""}]}
+    metrics = {
+        name: {key: metric[key] for key in ("before", "after", "low", "high")}
+        for name, metric in detail.get("metrics", {}).items()
+    }
+    metrics["simulated_up_share"] = share = _compare_shares(before, after)
+    console.print(f"\nVerdict: [bold]{decision['verdict']}[/]")
+    for reason in decision["reasons"]:
+        console.print(f"  {reason['sentence']}", highlight=False)
+    console.print(
+        f"On {len(unseen)} unseen contexts the simulated rater's up share went from {share['before']:.0%} to "
+        f"{share['after']:.0%} (difference {share['low']:+.0%} to {share['high']:+.0%}, 95 %).",
+        highlight=False,
+    )
+    for context, old, new in list(zip(unseen, before, after, strict=True))[:2]:
+        console.print(f"\n[bold]> {context}[/]", highlight=False)
+        console.print(f"  before: {_text(old)}", highlight=False, markup=False)
+        console.print(f"  after:  {_text(new)}", highlight=False, markup=False)
+    console.print(f"\n{client.requests} requests, {client.failures} failed.", highlight=False)
+    return {
+        "versions": {"before": 0, "after": version},
+        "verdict": decision["verdict"],
+        "reasons": [reason["sentence"] for reason in decision["reasons"]],
+        "metrics": metrics,
+        "requests": client.requests,
+        "failed_requests": client.failures,
+        "rater": "simulated, with a hidden preference",
+    }
+
+
+def _compare_shares(before: list[dict[str, Any] | None], after: list[dict[str, Any] | None]) -> dict[str, float]:
+    """Up shares and the 95 % t interval of their paired difference."""
+    pairs = [(likes(_text(old)), likes(_text(new))) for old, new in zip(before, after, strict=True) if old and new]
+    old, new = np.array(pairs, dtype=float).T
+    difference = new - old
+    half = float(stats.t.ppf(0.975, len(pairs) - 1)) * float(difference.std(ddof=1)) / math.sqrt(len(pairs))
+    mean = float(difference.mean())
+    return {"before": float(old.mean()), "after": float(new.mean()), "low": mean - half, "high": mean + half}
+
+
+def _choose_base() -> str:
+    """GPT-2 when the hub or its cache has it, else the model that a package carries."""
+    cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub" / f"models--{HUB_MODEL}"
+    if cache.exists():
+        return HUB_MODEL
+    try:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        httpx.head(
+            f"{endpoint}/{HUB_MODEL}/resolve/main/config.json", timeout=3, follow_redirects=True
+        ).raise_for_status()
+    except httpx.HTTPError:
+        return PACKAGED_MODEL
+    return HUB_MODEL
+
+
+@contextlib.contextmanager
+def _stack(base_model: str, folder: Path) -> Iterator[str]:
+    """The embedded stack on a free port, stopped at the end."""
+    port = os.environ.get("RATCHET_PORT") or str(_find_free_port())
+    environment = os.environ | {"RATCHET_BASE_MODEL": base_model, "RATCHET_PORT": port, "RATCHET_VAR": str(folder)}
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            _await_ready(process, address := f"http://127.0.0.1:{port}", folder)
+            yield address
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def _await_ready(process: subprocess.Popen[bytes], address: str, folder: Path) -> None:
+    deadline_s = time.monotonic() + READY_S
+    while time.monotonic() < deadline_s:
+        if process.poll() is not None:
+            lines = (folder / "up.log").read_text().strip().splitlines()
+            raise DemoFailed(lines[-1] if lines else None)
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{address}/readyz", timeout=2).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.5)
+    raise DemoFailed(f"The stack was not ready within {READY_S:.0f} s; {folder / 'logs'} says why.")
+
+
+@contextlib.contextmanager
+def _open_clients(database_url: str, address: str) -> Iterator[tuple[Client, httpx.Client, dict[str, str]]]:
+    database = Database(database_url)
+    with database.transaction() as session:
+        keys = {role.value: create_key(session, role, "demo")[1] for role in (KeyRole.CLIENT, KeyRole.ADMIN)}
+    database.dispose()
+    options = {"base_url": address, "timeout": 120.0}
+    with (
+        httpx.Client(headers={"Authorization": f"Bearer {keys['client']}"}, **options) as http,  # type: ignore[arg-type]
+        httpx.Client(headers={"Authorization": f"Bearer {keys['admin']}"}, **options) as admin,  # type: ignore[arg-type]
+    ):
+        yield Client(http), admin, keys
+
+
+def _stay(console: Console, address: str, keys: dict[str, str]) -> None:
+    console.print(f"\nStill up at {address}. Client key {keys['client']}, admin key {keys['admin']}. Ctrl-C stops it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def _read_contexts() -> list[str]:
+    with (SAMPLES / "prompts.csv").open(newline="") as file:
+        return [row["Context"] for row in csv.DictReader(file)]
+
+
+def _text(completion: dict[str, Any] | None) -> str:
+    return str(completion["choices"][0]["message"]["content"]) if completion else ""
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _bars(console: Console) -> Progress:
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def _track(console: Console, title: str, items: Iterator[Any], total: int) -> Iterator[Any]:
+    with _bars(console) as bars:
+        yield from bars.track(items, total=total, description=title)

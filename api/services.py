@@ -48,6 +48,8 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
         stack.callback(scheduler.close)
         watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics)
         stack.callback(watch.stop)
+        celery = build_celery(settings)
+        stack.callback(celery.close)
         metrics.observe(scheduler, slot)
         watch.start()
         yield Services(
@@ -58,7 +60,7 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
             chat=ChatService(slot, scheduler, settings.max_reply_tokens),
             watch=watch,
             metrics=metrics,
-            celery=build_celery(settings),
+            celery=celery,
         )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-
 _events = sys.stdout  # kept, because `__main__` sends what libraries print elsewhere
 
 

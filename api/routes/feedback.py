@@ -26,7 +26,7 @@ router = APIRouter(tags=["feedback"], responses=describe_problems(401, 403, 404,
     status_code=status.HTTP_201_CREATED,
     responses={
         200: {"model": Feedback, "description": "It took the place of the rater's earlier feedback."},
-        **describe_problems(413),
+        **describe_problems(400, 413),
     },
 )
 def create_feedback(body: FeedbackCreate, key: ClientKey, services: ServicesDep, response: Response) -> Feedback:

@@ -21,14 +21,14 @@ def list_all_promotions(services: ServicesDep) -> Listing[Promotion]:
         return Listing[Promotion](data=[Promotion.model_validate(row) for row in list_promotions(session)])
 
 
-@router.post("/v1/admin/versions/{number}/promote", responses=describe_problems(404, 409, 413, 422))
+@router.post("/v1/admin/versions/{number}/promote", responses=describe_problems(400, 404, 409, 413, 422))
 def promote_version(number: VersionNumber, body: PromotionCreate, key: AdminKey, services: ServicesDep) -> Promotion:
     """Put a version into production past the gate. It answers a moment later."""
     with services.database.transaction() as session:
         return Promotion.model_validate(promote(session, number, "manual", body.reason, actor=key.id))
 
 
-@router.post("/v1/admin/rollback", responses=describe_problems(409, 413, 422))
+@router.post("/v1/admin/rollback", responses=describe_problems(400, 409, 413, 422))
 def roll_back(key: AdminKey, services: ServicesDep, body: RollbackCreate | None = None) -> Promotion:
     """Go back to the version that was in production before. It answers a moment later."""
     reason = (body or RollbackCreate()).reason

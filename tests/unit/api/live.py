@@ -72,13 +72,13 @@ class Live:
         return dict(response.json())
 
 
-def build_settings(folder: Path, sqlite_template: Path, artifacts: Artifacts) -> Settings:
+def build_settings(folder: Path, sqlite_template: Path, artifacts: Artifacts, broker_url: str) -> Settings:
     """Settings of an app with its own database; it looks at the pointer once, then only when a test makes it."""
     shutil.copy(sqlite_template, folder / "ratchet.db")
     return Settings(
         var=folder,
         artifacts_url=str(artifacts.root),
-        broker_url="redis://127.0.0.1:1/0",  # nobody listens there
+        broker_url=broker_url,
         max_reply_tokens=100,
         poll_s=3600,
     )

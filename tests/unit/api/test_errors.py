@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +15,12 @@ from data.errors import Conflict, InvalidDataset, NotFound, RowProblem
 from serving.errors import ArtifactInvalid, EngineOverloaded, ModelNotReady
 
 SECRET = "I feel alone."
+
+
+class TestInvalidRequest:
+    def test_crosses_processes(self) -> None:
+        error = pickle.loads(pickle.dumps(UnknownModel("No.", "model")))
+        assert (type(error), error.message, error.param) == (UnknownModel, "No.", "model")
 
 
 class TestFindRule:

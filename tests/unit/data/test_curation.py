@@ -189,19 +189,23 @@ class TestCheckSufficiency:
 
     def test_asks_for_nothing_to_imitate_without_the_supervised_stage(self) -> None:
         assert check_sufficiency(build_split_rows(0, 3), Recipe(sft_epochs=0, min_up=1)) == (
-            "There are 0 ratings up and 3 down in training; at least 1 up and 20 down are needed (or set preference_epochs to 0).",
+            "There are 0 ratings up and 3 down in training; at least 1 up and 20 down are needed "
+            "(or set preference_epochs to 0).",
         )
 
     def test_names_all_that_is_missing(self) -> None:
         assert check_sufficiency([], Recipe()) == (
             "There are no training rows.",
             "No row is held out, so a candidate could not be measured.",
-            "There are 0 ratings up and 0 down in training; at least 20 of each are needed (or set preference_epochs to 0).",
+            "There are 0 ratings up and 0 down in training; at least 20 of each are needed "
+            "(or set preference_epochs to 0).",
         )
         assert check_sufficiency(build_split_rows(0, 25), Recipe()) == (
             "There is no example, correction or up-rated reply to fine-tune on.",
-            "There are 0 ratings up and 25 down in training; at least 20 of each are needed (or set preference_epochs to 0).",
+            "There are 0 ratings up and 25 down in training; at least 20 of each are needed "
+            "(or set preference_epochs to 0).",
         )
         assert check_sufficiency(build_split_rows(25, 19), Recipe()) == (
-            "There are 25 ratings up and 19 down in training; at least 20 of each are needed (or set preference_epochs to 0).",
+            "There are 25 ratings up and 19 down in training; at least 20 of each are needed "
+            "(or set preference_epochs to 0).",
         )

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import redis
+
 from db.models import Run
-from tests.unit.api.live import Live
+from settings import Settings
+from tests.unit.api.live import Artifacts, Live, start_app
 
 URL = "/v1/admin/runs"
+QUEUE = "celery"
+
+
+def find_nudge_time(live: Live, run_id: str) -> float | None:
+    with live.services.database.reading() as session:
+        return session.get_one(Run, run_id).nudged_at_s
 
 
 class TestStartRun:
-    def test_queues_a_run_though_the_broker_is_down(self, live: Live) -> None:
-        response = live.http.post(URL, headers=live.callers.admin)
+    def test_queues_a_run_and_nudges_the_workers(self, live: Live, broker_url: str) -> None:
+        with redis.Redis.from_url(broker_url) as broker:
+            broker.delete(QUEUE)
+            response = live.http.post(URL, headers=live.callers.admin)
+            messages = [bytes(message).decode() for message in broker.lrange(QUEUE, 0, -1)]
         body = response.json()
         assert response.status_code == 202
         assert (body["status"], body["trigger"], body["attempt"]) == ("queued", "admin", 0)
-        with live.services.database.reading() as session:
-            assert session.get_one(Run, body["id"]).nudged_at_s is None  # so the sweep sends it again
+        assert len(messages) == 1
+        assert body["id"] in messages[0]
+        assert find_nudge_time(live, body["id"]) is not None
+
+    def test_queues_a_run_though_the_broker_is_down(self, settings: Settings, artifacts: Artifacts) -> None:
+        settings = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})  # nobody listens there
+        with start_app(settings, artifacts) as live:
+            live.services.celery.conf.broker_transport_options["max_retries"] = 0  # or it takes seconds
+            response = live.http.post(URL, headers=live.callers.admin)
+            assert response.status_code == 202
+            assert find_nudge_time(live, response.json()["id"]) is None  # so the sweep sends it again
 
     def test_takes_recipe_fields(self, live: Live) -> None:
         response = live.http.post(URL, json={"recipe": {"trainable": "last:2"}}, headers=live.callers.admin)

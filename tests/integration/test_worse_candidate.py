@@ -1,0 +1,77 @@
+"""A candidate trained on shuffled replies is refused by the real trainer, evaluation and gate."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.curation import build_snapshot_rows
+from data.recipe import Margins, Recipe
+from data.snapshot import save_snapshot
+from data.splitting import DEFAULT_SALT, assign_split, context_cluster
+from data.vocabulary import PoolRow, RowKind, Split, Verdict
+from tests.tiny import SAMPLES, build_tiny_gpt2
+from trainer.base import prepare_base
+from worker.gate import decide
+from worker.scores import load_scores
+
+RECIPE = Recipe(trainable="full", sft_epochs=3, sft_learning_rate=3e-3, preference_epochs=0, reply_tokens=16)
+pytestmark = pytest.mark.slow
+
+
+def list_pool(shuffles: bool) -> list[PoolRow]:
+    """The samples; with `shuffles` the words of every training reply are out of order, the hold-out is left alone."""
+    order = random.Random(0)
+    with (SAMPLES / "support.csv").open(newline="") as file:
+        pairs = [(row["Context"], row["Response"]) for row in csv.DictReader(file)]
+    rows = []
+    for number, (context, response) in enumerate(pairs):
+        cluster = context_cluster(context)
+        words = response.split()
+        if shuffles and assign_split(cluster) is not Split.HOLDOUT:
+            order.shuffle(words)
+        message = {"role": "user", "content": context}
+        rows.append(
+            PoolRow(
+                row_id=f"example:{number}",
+                kind=RowKind.EXAMPLE,
+                cluster=cluster,
+                messages=(message,),  # type: ignore[arg-type]
+                reply=" ".join(words),
+            )
+        )
+    return rows
+
+
+def train(folder: Path, base: Path, production: Path, shuffles: bool) -> None:
+    pool = list_pool(shuffles)
+    save_snapshot(folder / "snapshot", build_snapshot_rows(pool), len(pool), DEFAULT_SALT)
+    order = {
+        "run_id": "run-test",
+        "attempt": 1,
+        "base": str(base),
+        "production": str(production),
+        "production_version": 0,
+        "recipe": RECIPE.to_dict(),
+    }
+    (folder / "run.json").write_text(json.dumps(order))
+    done = subprocess.run([sys.executable, "-m", "trainer", str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done"}
+
+
+def test_shuffled_replies_are_refused_and_ordered_ones_promoted(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    prepare_base(str(build_tiny_gpt2(tmp_path / "tiny")), base)
+    train(tmp_path / "ordered", base, base, shuffles=False)
+    assert decide(*load_scores(tmp_path / "ordered" / "scores.parquet"), Margins(), 1).verdict is Verdict.PROMOTE
+    train(tmp_path / "shuffled", base, tmp_path / "ordered" / "artifact", shuffles=True)
+    decision = decide(*load_scores(tmp_path / "shuffled" / "scores.parquet"), Margins(), 1)
+    assert decision.verdict is Verdict.REFUSE
+    assert any("worse than its margin" in reason.sentence for reason in decision.reasons)
