@@ -32,7 +32,13 @@ class Database:
         """Open lazily: no connection is made before the first transaction."""
         parsed = build_url(url)
         is_sqlite = parsed.get_backend_name() == "sqlite"
-        self._engine = create_engine(parsed, pool_size=5, max_overflow=15, pool_pre_ping=not is_sqlite)
+        self._engine = create_engine(
+            parsed,
+            pool_size=5,
+            max_overflow=15,
+            pool_pre_ping=not is_sqlite,
+            hide_parameters=True,  # errors are logged, and parameters hold what people wrote
+        )
         if is_sqlite:
             control_sqlite_transactions(self._engine)
         read_engine = self._engine.execution_options(**_READ_OPTIONS[parsed.get_backend_name()])
