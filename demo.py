@@ -41,7 +41,7 @@ SAMPLES = Path(__file__).parent / "data" / "samples"
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
 RATED, UNSEEN = 240, 100  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 48
-STREAMS = 16  # chats under way at once
+STREAMS = 32  # chats under way at once
 READY_S, RUN_S = 180.0, 1500.0
 RECIPE = {"trainable": "last:4", "sft_epochs": 2, "preference_epochs": 1, "max_tokens": 192, "reply_tokens": 48}
 
@@ -64,7 +64,6 @@ class Client:
             "messages": [{"role": "user", "content": context}],
             "max_tokens": REPLY_TOKENS,
             "temperature": 0.8,
-            "top_p": 0.95,
         }
         return self._post("/v1/chat/completions", body)
 

@@ -1,0 +1,103 @@
+"""The `ratchet` command as a process: exit codes, and one sentence with the remedy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def ratchet(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RATCHET_")}
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *words],
+        capture_output=True,
+        text=True,
+        env=kept | {"RATCHET_VAR": str(folder), "COLUMNS": "200", **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> Path:
+    assert ratchet(tmp_path, "db", "upgrade").returncode == 0
+    return tmp_path
+
+
+COMMANDS = ["up", "api", "worker", "beat", "import", "improve", "runs", "versions", "promote", "rollback", "demo"]
+
+
+class TestHelp:
+    def test_lists_every_command(self, tmp_path: Path) -> None:
+        text = ratchet(tmp_path, "--help").stdout
+        assert [command for command in [*COMMANDS, "keys", "db"] if command not in text] == []
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_explains_itself(self, tmp_path: Path, command: str) -> None:
+        done = ratchet(tmp_path, command, "--help")
+        assert done.returncode == 0
+        assert "Usage:" in done.stdout
+
+
+class TestMistakes:
+    def test_wrong_usage_is_2(self, tmp_path: Path) -> None:
+        assert ratchet(tmp_path, "promote").returncode == 2
+
+    def test_a_database_without_tables_names_the_remedy(self, tmp_path: Path) -> None:
+        done = ratchet(tmp_path, "runs")
+        assert done.returncode == 1
+        assert "ratchet db upgrade" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_an_unknown_recipe_field_is_named(self, migrated: Path) -> None:
+        done = ratchet(migrated, "improve", "--set", "speed=11")
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert "Unknown recipe field 'speed'" in done.stderr
+
+    def test_a_worker_without_a_broker_names_the_remedy(self, migrated: Path) -> None:
+        done = ratchet(migrated, "worker")
+        assert done.returncode == 1
+        assert "ratchet up" in done.stderr
+
+    def test_waiting_without_a_worker_says_so_and_keeps_the_run(self, migrated: Path) -> None:
+        done = ratchet(migrated, "improve", "--wait")
+        assert done.returncode == 1
+        assert "No worker answers" in done.stderr
+        assert "queued" in ratchet(migrated, "runs").stdout
+
+    def test_a_rollback_without_history_is_refused(self, migrated: Path) -> None:
+        done = ratchet(migrated, "rollback")
+        assert done.returncode == 1
+        assert "no earlier version" in done.stderr
+
+
+class TestImport:
+    def test_reports_new_and_known_rows(self, migrated: Path, tmp_path: Path) -> None:
+        file = tmp_path / "pairs.csv"
+        file.write_text("Context,Response\nI am sad,Tell me more\nI am sad,Tell me more\n")
+        assert "1 new, 0 already there" in ratchet(migrated, "import", str(file)).stdout
+        assert "0 new, 1 already there" in ratchet(migrated, "import", str(file)).stdout
+
+    def test_names_the_line_and_imports_nothing(self, migrated: Path, tmp_path: Path) -> None:
+        file = tmp_path / "pairs.csv"
+        file.write_text("Context,Response\ngood,pair\nonly one\n")
+        done = ratchet(migrated, "import", str(file))
+        assert done.returncode == 1
+        assert "line 3" in done.stderr
+        file.write_text("Context,Response\ngood,pair\n")
+        assert "1 new" in ratchet(migrated, "import", str(file)).stdout
+
+    def test_a_missing_file_is_one_sentence(self, migrated: Path) -> None:
+        done = ratchet(migrated, "import", "nothing.csv")
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
+class TestKeysCreate:
+    def test_prints_the_key_and_nothing_else(self, migrated: Path) -> None:
+        done = ratchet(migrated, "keys", "create", "--role", "client")
+        assert done.returncode == 0
+        assert done.stdout.startswith("rk-")
+        assert len(done.stdout.split()) == 1

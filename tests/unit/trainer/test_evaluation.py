@@ -1,0 +1,51 @@
+"""Which rows the hold-out has, and how alike replies are."""
+
+from __future__ import annotations
+
+from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
+from trainer.evaluation import distinct_2, select_holdout
+
+
+def build_row(number: int, kind: RowKind, rating: Rating | None = None, split: Split = Split.HOLDOUT) -> SnapshotRow:
+    row = PoolRow(
+        row_id=f"{kind}:{number}",
+        kind=kind,
+        cluster=f"conversation:{number}",
+        messages=({"role": "user", "content": "hello"},),
+        reply="hi",
+        rating=rating,
+    )
+    return SnapshotRow(row=row, split=split)
+
+
+class TestSelectHoldout:
+    def test_takes_examples_and_corrections_as_references_and_ratings_beside_them(self) -> None:
+        rows = [
+            build_row(1, RowKind.EXAMPLE),
+            build_row(2, RowKind.CORRECTION),
+            build_row(3, RowKind.REPLY, Rating.UP),
+            build_row(4, RowKind.EXAMPLE, split=Split.TRAIN),
+            build_row(5, RowKind.EXAMPLE, Rating.DOWN),
+        ]
+        holdout = select_holdout(rows, limit=0)
+        assert [row.row_id for row in holdout.references] == ["correction:2", "example:1"]
+        assert [row.row_id for row in holdout.rated] == ["example:5", "reply:3"]
+
+    def test_takes_up_rated_replies_where_nobody_imported_an_example(self) -> None:
+        rows = [build_row(1, RowKind.REPLY, Rating.UP), build_row(2, RowKind.REPLY, Rating.DOWN)]
+        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["reply:1"]
+
+    def test_takes_at_most_the_limit_and_always_the_same(self) -> None:
+        rows = [build_row(number, RowKind.EXAMPLE) for number in range(20)]
+        chosen = select_holdout(rows, limit=5).references
+        assert len(chosen) == 5
+        assert select_holdout(rows[::-1], limit=5).references == chosen
+
+
+class TestDistinct2:
+    def test_is_one_where_no_pair_repeats_and_falls_when_replies_open_alike(self) -> None:
+        assert distinct_2(["a b c", "d e f"]) == 1.0
+        assert distinct_2(["I understand you", "I understand them"]) == 0.75
+
+    def test_is_zero_without_pairs(self) -> None:
+        assert distinct_2(["", "one"]) == 0.0
