@@ -39,11 +39,19 @@ from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
-RATED, UNSEEN = 240, 100  # contexts that are rated, and others for before and after
-REPLY_TOKENS = 48
+RATED, UNSEEN = 200, 80  # contexts that are rated, and others for before and after
+REPLY_TOKENS = 40
 STREAMS = 32  # chats under way at once
+CHAT_EVERY_S = 10.0  # while the run trains
 READY_S, RUN_S = 180.0, 1500.0
-RECIPE = {"trainable": "last:4", "sft_epochs": 2, "preference_epochs": 1, "max_tokens": 192, "reply_tokens": 48}
+RECIPE = {
+    "trainable": "last:4",
+    "sft_epochs": 1,
+    "sft_learning_rate": 2e-4,
+    "preference_epochs": 1,
+    "max_tokens": 192,
+    "reply_tokens": 40,
+}
 
 
 class DemoFailed(RatchetError):
@@ -176,7 +184,7 @@ def _improve(console: Console, client: Client, admin: httpx.Client, contexts: li
 
 def _chat_until(client: Client, contexts: list[str], done: threading.Event) -> None:
     for number in range(10_000):
-        if done.wait(5):
+        if done.wait(CHAT_EVERY_S):
             return
         client.chat(contexts[number % len(contexts)])
 

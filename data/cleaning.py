@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from data.errors import InvalidText
 
@@ -27,6 +28,16 @@ def clean_text(text: str) -> str:
     text = _SPACES.sub(" ", unicodedata.normalize("NFC", text))
     text = re.sub(r"[ \t]+\n", "\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def defuse_control_tokens(text: str, control_tokens: Iterable[str]) -> str:
+    """`text` without control tokens of a tokenizer: each is broken by a space after its first letter.
+
+    Without it a message that holds `<|im_end|>` would end its own turn and forge the next.
+    """
+    for token in control_tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def check_text(text: str) -> str:

@@ -16,6 +16,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from data.cleaning import defuse_control_tokens
 from data.vocabulary import Message
 from serving.artifact import Artifact
 from serving.errors import ArtifactInvalid, InvalidPrompt, PromptTooLong
@@ -53,6 +54,8 @@ class PromptRenderer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._special_tokens = _read_special_tokens(tokenizer_config)
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._control_tokens = [token.content for token in added if token.special]
 
     def render(self, messages: Sequence[Message]) -> list[str]:
         """Tokens of the conversation up to the point where the assistant begins to speak.
@@ -105,11 +108,16 @@ class PromptRenderer:
     def _tokenize(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[str]:
         try:
             text = self._template.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, **self._special_tokens
+                messages=[self._defuse(message) for message in messages],
+                add_generation_prompt=add_generation_prompt,
+                **self._special_tokens,
             )
         except TemplateError as error:
             raise InvalidPrompt(f"The model's chat template refuses the conversation: {error}.") from error
         return self._tokenizer.encode(text, add_special_tokens=False).tokens
+
+    def _defuse(self, message: Message) -> Message:
+        return {"role": message["role"], "content": defuse_control_tokens(message["content"], self._control_tokens)}
 
 
 class TextStream:

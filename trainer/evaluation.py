@@ -61,7 +61,7 @@ def answer_holdout(artifact: Artifact, holdout: Holdout, recipe: Recipe, progres
     engine = CTranslate2Engine(artifact.engine_folder, compute_type="float32", intra_threads=2, inter_threads=1)
     try:
         prompts = [_fit_prompt(renderer, row, recipe.reply_tokens) for row in holdout.references]
-        replies = list(_generate(engine, renderer, prompts, recipe.reply_tokens, progress))
+        replies = _generate(engine, renderer, prompts, recipe.reply_tokens, progress)
         return Answers(
             replies=replies,
             reference_log_probabilities=_score(engine, renderer, holdout.references, progress),
@@ -81,32 +81,37 @@ def _fit_prompt(renderer: PromptRenderer, row: PoolRow, reply_tokens: int) -> li
 
 
 def _generate(
-    engine: CTranslate2Engine,
-    renderer: PromptRenderer,
-    prompts: list[list[str]],
-    reply_tokens: int,
-    progress: Progress,
-) -> Iterator[str]:
+    engine: CTranslate2Engine, renderer: PromptRenderer, prompts: list[list[str]], reply_tokens: int, progress: Progress
+) -> list[str]:
     sampling = Sampling(max_tokens=reply_tokens, temperature=0.0)
-    for start in range(0, len(prompts), CHUNK_ROWS):
-        chunk = prompts[start : start + CHUNK_ROWS]
-        for generation in engine.generate(chunk, sampling):
-            yield renderer.decode(generation.token_ids).strip()
+    replies = [""] * len(prompts)
+    for chunk in _chunk_by_length([len(prompt) for prompt in prompts]):
+        generations = engine.generate([prompts[index] for index in chunk], sampling)
+        for index, generation in zip(chunk, generations, strict=True):
+            replies[index] = renderer.decode(generation.token_ids).strip()
         progress.advance(len(chunk))
+    return replies
 
 
 def _score(
     engine: CTranslate2Engine, renderer: PromptRenderer, rows: list[PoolRow], progress: Progress
 ) -> list[NDArray[np.float64]]:
-    scores: list[NDArray[np.float64]] = []
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[start : start + CHUNK_ROWS]
-        replies = [_fit_reply(renderer, row) for row in chunk]
-        prompts = [_fit_prompt(renderer, row, len(reply)) for row, reply in zip(chunk, replies, strict=True)]
-        for values in engine.score(prompts, replies):
-            scores.append(np.maximum(np.asarray(values, dtype=np.float64), LOG_PROBABILITY_FLOOR))
+    replies = [_fit_reply(renderer, row) for row in rows]
+    prompts = [_fit_prompt(renderer, row, len(reply)) for row, reply in zip(rows, replies, strict=True)]
+    scores = [np.empty(0)] * len(rows)
+    for chunk in _chunk_by_length([len(prompt) + len(reply) for prompt, reply in zip(prompts, replies, strict=True)]):
+        values = engine.score([prompts[index] for index in chunk], [replies[index] for index in chunk])
+        for index, value in zip(chunk, values, strict=True):
+            scores[index] = np.maximum(np.asarray(value, dtype=np.float64), LOG_PROBABILITY_FLOOR)
         progress.advance(len(chunk))
     return scores
+
+
+def _chunk_by_length(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices in chunks of like length: a batch of mixed lengths is slow in the engine."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    for start in range(0, len(order), CHUNK_ROWS):
+        yield order[start : start + CHUNK_ROWS]
 
 
 def _fit_reply(renderer: PromptRenderer, row: PoolRow) -> list[str]:

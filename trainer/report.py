@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from data.statistics import cluster_means, interval, rating_auc
+from data.statistics import cluster_means, interval, paired_auc_differences, rating_auc
 from trainer.charts import draw_lengths, draw_loss
 from trainer.evaluation import Answers, Holdout, distinct_2
 
@@ -45,9 +45,7 @@ def summarise_metrics(table: pd.DataFrame, candidate: Answers, production: Answe
             metrics["perplexity" if name == "log_perplexity" else name] = _summarise(name, rows)
     rated = table[table["metric"] == "rating_score"]
     if not rated.empty and rated["is_up"].nunique() == 2:
-        metrics["rating_auc"] = _describe(
-            "rating_auc", _auc(rated, "production"), _auc(rated, "candidate"), None, None, None
-        )
+        metrics["rating_auc"] = _summarise_auc(rated)
     metrics["distinct_2"] = _describe(
         "distinct_2", distinct_2(production.replies), distinct_2(candidate.replies), None, None, None
     )
@@ -82,10 +80,13 @@ def _describe(
     }
 
 
-def _auc(rated: pd.DataFrame, column: str) -> float:
-    return rating_auc(
-        rated[column].to_numpy(dtype=float), rated["is_up"].to_numpy(dtype=bool), rated["cluster"].to_numpy(dtype=str)
-    )
+def _summarise_auc(rated: pd.DataFrame) -> dict[str, Any]:
+    candidate, production = (rated[column].to_numpy(dtype=float) for column in ("candidate", "production"))
+    is_up, clusters = rated["is_up"].to_numpy(dtype=bool), rated["cluster"].to_numpy(dtype=str)
+    differences = paired_auc_differences(candidate, production, is_up, clusters)
+    low, high = interval(differences, np.random.default_rng(0)) or (None, None)
+    before, after = rating_auc(production, is_up, clusters), rating_auc(candidate, is_up, clusters)
+    return _describe("rating_auc", before, after, float(differences.mean()), low, high)
 
 
 def select_samples(holdout: Holdout, candidate: Answers, production: Answers) -> list[dict[str, str]]:

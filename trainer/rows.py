@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from data.cleaning import defuse_control_tokens
 from data.sentences import cut_at_sentence
 from data.vocabulary import Message, PoolRow
 
@@ -19,14 +20,19 @@ def fit_row(
 
     The oldest turns leave first, as in serving; then the reply is cut at a sentence end.
     """
-    messages = list(row.messages)
+    control_tokens = list_control_tokens(tokenizer)
+    messages: list[Message] = [
+        {"role": turn["role"], "content": defuse_control_tokens(turn["content"], control_tokens)}
+        for turn in row.messages
+    ]
+    whole_reply = defuse_control_tokens(row.reply, control_tokens)
     count = _token_counter(tokenizer)
-    while len(messages) > 1 and count(messages, row.reply) > max_tokens:
+    while len(messages) > 1 and count(messages, whole_reply) > max_tokens:
         messages.pop(0 if messages[0]["role"] != "system" or len(messages) == 2 else 1)
         dropped["turns_dropped"] += 1
-    if count(messages, row.reply) <= max_tokens:
-        return messages, row.reply
-    reply = cut_at_sentence(row.reply, lambda text: count(messages, text) <= max_tokens)
+    if count(messages, whole_reply) <= max_tokens:
+        return messages, whole_reply
+    reply = cut_at_sentence(whole_reply, lambda text: count(messages, text) <= max_tokens)
     dropped["reply_cut" if reply else "too_long"] += 1
     return (messages, reply) if reply else None
 
@@ -46,6 +52,11 @@ def build_rows(
             example["label"] = row.rating == "up"
         built.append(example)
     return built
+
+
+def list_control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The tokens that mark turns and ends, which no text of a person may bring along."""
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
 def count_tokens(turns: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase) -> int:
