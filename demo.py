@@ -39,7 +39,7 @@ from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
-RATED, UNSEEN = 200, 80  # contexts that are rated, and others for before and after
+RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 40
 STREAMS = 32  # chats under way at once
 CHAT_EVERY_S = 10.0  # while the run trains

@@ -1,6 +1,6 @@
 """One run on real counselling data: import counsel-chat with upvotes as ratings, improve, print the verdict.
 
-    python benchmarks/counsel_chat.py [FILE.csv.gz]
+    python benchmarks/counsel_chat.py [options of `ratchet improve`]
 
 An answer with at least one upvote counts as up; one with none although its page was seen as often as the median
 page counts as down; one with none and few views says nothing and is left out. Needs a running stack (`ratchet up`).
@@ -9,6 +9,7 @@ page counts as down; one with none and few views says nothing and is left out. N
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from db.runs import list_runs
 from db.session import Database
 from settings import get_settings
 
-DEFAULT = Path(__file__).parents[2] / "shared" / "data" / "counsel_chat" / "counsel_chat_2020_scrape.csv.gz"
+SOURCE = Path(__file__).parents[2] / "shared" / "data" / "counsel_chat" / "counsel_chat_2020_scrape.csv.gz"
 RESULT = Path(__file__).with_name("results") / "counsel_chat.json"
 
 
@@ -38,18 +39,17 @@ def rate_answers(table: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> int:
     """Run the benchmark; 0 also when the data set is not there, with the reason."""
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
-    if not source.exists():
-        print(f"Skipped: {source.name} is not on this machine.")
+    if not SOURCE.exists():
+        print(f"Skipped: {SOURCE.name} is not on this machine.")
         return 0
-    rated = rate_answers(pd.read_csv(source))
+    rated = rate_answers(pd.read_csv(SOURCE))
     print(rated["rating"].value_counts().to_string())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "counsel_chat.csv"
         rated.to_csv(file, index=False)
         subprocess.run([sys.executable, "-m", "cli", "import", str(file)], check=True)
     started_s = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "cli", "improve", "--wait"], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "cli", "improve", "--wait", *sys.argv[1:]], check=False).returncode
     _save(time.monotonic() - started_s)
     return code
 
@@ -62,15 +62,22 @@ def _save(seconds: float) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     RESULT.parent.mkdir(exist_ok=True)
     result = {
-        "machine": f"{platform.machine()}, {platform.processor() or 'processor unknown'}",
+        "machine": f"{os.cpu_count()} processors, {platform.machine()}, {_name_processor()}",
         "commit": commit.stdout.strip(),
-        "command": "python benchmarks/counsel_chat.py",
+        "command": " ".join(["python benchmarks/counsel_chat.py", *sys.argv[1:]]),
         "status": run.status,
         "reason": run.reason,
         "seconds": round(seconds, 1),
         "decision": evaluation.decision if evaluation else None,
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _name_processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":
