@@ -25,12 +25,19 @@ class Settings(BaseSettings):
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
     queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429
     max_reply_tokens: int = Field(default=512, ge=1, le=4096)  # ceiling of a request's max_tokens
+    max_prompt_tokens: int = Field(default=4096, ge=1)  # older turns are left out of a longer prompt
+    rate_per_minute: float = Field(default=600.0, gt=0)  # requests of one key in the long run; one more gets 429
+    rate_burst: int = Field(default=120, ge=1)  # requests of one key at once
+    streams_per_key: int = Field(default=64, ge=1)  # replies on their way to one key; one more gets 429
+    cors_origins: tuple[str, ...] = ()  # origins whose pages may call, as a JSON list; none: CORS is off
     poll_s: float = Field(default=1.0, gt=0)  # how often the API looks for a moved production pointer
     lease_s: float = Field(default=30.0, gt=0)  # a run whose worker is silent this long may be claimed by another
     tick_s: float = Field(default=10.0, gt=0)  # how often beat sweeps lost nudges and dead runs
     max_attempts: int = Field(default=3, ge=1)  # a run that died this often is failed
+    # The schedule until an admin sets it (`PUT /v1/admin/schedule`).
     schedule_s: float = Field(default=0.0, ge=0)  # seconds between scheduled runs; 0 means only when asked
     schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for
+    reviews_per_item: int = Field(default=2, ge=1)  # reviewers that the queue shows one reply to
 
     @property
     def database(self) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from api.auth import check_routes_declare_access
@@ -15,10 +16,25 @@ from api.errors import MEDIA_TYPE, add_error_handlers
 from api.logs import configure_logs
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestEdge
-from api.routes import chat, examples, feedback, health, models, promotions, runs, versions
+from api.routes import (
+    admin_feedback,
+    chat,
+    conversations,
+    end_users,
+    examples,
+    feedback,
+    health,
+    lineage,
+    models,
+    promotions,
+    reviews,
+    runs,
+    schedule,
+    versions,
+)
 from api.services import open_services
 from data.unpacking import MAX_PACKED_BYTES
-from settings import Settings, get_settings
+from settings import Settings
 
 API_VERSION = "1"
 BODY_LIMIT_BYTES = 1_000_000
@@ -28,16 +44,23 @@ _ROUTERS = (
     chat.router,
     models.router,
     feedback.router,
+    conversations.router,
     runs.router,
     versions.router,
     promotions.router,
+    schedule.router,
+    reviews.router,
     examples.router,
+    admin_feedback.router,
+    lineage.router,
+    end_users.router,
     health.router,
 )
 _DESCRIPTION = """Turns thumbs into better weights, and only ever forwards.
 
 Chat with `POST /v1/chat/completions`, as with OpenAI's API, and rate replies with `POST /v1/feedback`. An admin
-starts runs and moves production under `/v1/admin`. Every failed request gets a problem document."""
+starts runs and moves production under `/v1/admin`; experts review replies under `/v1/reviews`. Every failed request
+gets a problem document; a key that asks too much gets 429 and `Retry-After`."""
 
 
 def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS) -> FastAPI:
@@ -47,11 +70,12 @@ def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = 
         RuntimeError: a route declares no access.
     """
     configure_logs()
+    settings = settings or Settings()
     metrics = Metrics()
 
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
-        with open_services(settings or get_settings(), metrics) as services:
+        with open_services(settings, metrics) as services:
             app.state.services = services
             yield
 
@@ -69,6 +93,14 @@ def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = 
     add_error_handlers(app)
     upload_bytes = MAX_PACKED_BYTES + _MULTIPART_BYTES
     app.add_middleware(BodyLimit, limit_bytes=BODY_LIMIT_BYTES, exceptions={examples.PATH: upload_bytes})
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After", "X-Request-Id", "X-Ratchet-Version", "X-Ratchet-Digest"],
+        )
     app.add_middleware(RequestEdge, metrics=metrics)  # the last one is the outermost
     app.openapi = partial(_build_openapi, app)  # type: ignore[method-assign]
     return app

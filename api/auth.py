@@ -21,7 +21,7 @@ _DOCUMENTATION = frozenset({"/openapi.json", "/docs"})  # FastAPI's own, open to
 
 @dataclass(frozen=True)
 class RoleGuard:
-    """Lets keys of one role through, and admins everywhere."""
+    """Lets keys of one role through within their rate, and admins everywhere."""
 
     role: KeyRole
 
@@ -35,6 +35,7 @@ class RoleGuard:
         Raises:
             Unauthenticated: there is none, or it is unknown or revoked.
             RoleForbidden: it has another role.
+            RateLimited: it was used too often of late.
         """
         if credentials is None:
             raise Unauthenticated
@@ -44,6 +45,7 @@ class RoleGuard:
             raise Unauthenticated
         if key.role not in (self.role, KeyRole.ADMIN):
             raise RoleForbidden
+        services.limits.take_request(key)
         return key
 
 
@@ -53,8 +55,10 @@ def public() -> None:
 
 ClientKey = Annotated[ApiKey, Depends(RoleGuard(KeyRole.CLIENT))]
 AdminKey = Annotated[ApiKey, Depends(RoleGuard(KeyRole.ADMIN))]
+ReviewerKey = Annotated[ApiKey, Depends(RoleGuard(KeyRole.REVIEWER))]
 CLIENTS_ONLY = Depends(RoleGuard(KeyRole.CLIENT))
 ADMINS_ONLY = Depends(RoleGuard(KeyRole.ADMIN))
+REVIEWERS_ONLY = Depends(RoleGuard(KeyRole.REVIEWER))
 PUBLIC = Depends(public)
 
 

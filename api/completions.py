@@ -1,18 +1,23 @@
-"""One chat request from its body to the row that records it; the responses are in `replies`."""
+"""One chat request from its body to the rows that record it; the responses are in `replies`."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from sqlalchemy.orm import Session
+
 from api.errors import InvalidRequest, UnknownModel
+from api.limits import OpenReplies
 from api.schemas.chat import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, ChatCompletionCreate, Usage
 from api.schemas.model import PRODUCTION, build_model_name
 from api.services import Services
 from data.vocabulary import Message
 from db.base import new_id
 from db.completions import create_completion, ensure_conversation
+from db.models import ApiKey
 from serving.chat import Reply
 from serving.engine import Sampling
 
@@ -22,92 +27,117 @@ _GREEDY_BELOW = 0.01  # a temperature that would overflow when the engine divide
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and its reply on the way. Whoever holds it reads the reply to its end, or closes it."""
+    """A request and its replies on the way, one for each choice. Whoever holds it reads them to their end, or
+    closes it."""
 
     services: Services
     key_id: str
     request: ChatCompletionCreate
     sampling: Sampling
-    reply: Reply
-    completion_id: str = field(default_factory=lambda: new_id("chatcmpl"))
+    replies: list[Reply]  # all by the same weights
+    open_replies: OpenReplies
+    completion_id: str
+    started_s: float
     created_s: int = field(default_factory=lambda: int(time.time()))
-    started_s: float = field(default_factory=time.monotonic)
 
     @property
     def model_name(self) -> str:
-        """What wrote the reply; the alias when nothing is loaded."""
-        return build_model_name(self.reply.version) if self.reply.digest else PRODUCTION
+        """What writes the replies; the alias when nothing is loaded."""
+        return _name_model(self.replies[0])
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the artifact that writes the replies; None when nothing is loaded."""
+        return self.replies[0].digest or None
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers that name the weights; none when nothing is loaded."""
-        if not self.reply.digest:
+        if not self.digest:
             return {}
-        return {"X-Ratchet-Version": str(self.reply.version), "X-Ratchet-Digest": self.reply.digest}
-
-    @property
-    def finish_reason(self) -> str:
-        """How the reply ended; only a client that goes away has its reply cancelled."""
-        reason = self.reply.result.finish_reason
-        return DISCONNECT if reason == "cancelled" else reason
+        return {"X-Ratchet-Version": str(self.replies[0].version), "X-Ratchet-Digest": self.digest}
 
     def build_usage(self) -> Usage:
-        """The token counts of the reply, which has ended."""
-        prompt, reply = self.reply.prompt_tokens, self.reply.result.reply_tokens
+        """The token counts of the replies, which have ended."""
+        prompt_tokens = self.replies[0].prompt_tokens
+        reply_tokens = sum(reply.result.reply_tokens for reply in self.replies)
         return Usage(
-            prompt_tokens=prompt,
-            completion_tokens=reply,
-            total_tokens=prompt + reply,
-            dropped_turns=self.reply.dropped_turns,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=reply_tokens,
+            total_tokens=prompt_tokens + reply_tokens,
+            dropped_turns=self.replies[0].dropped_turns,
         )
 
     def record(self) -> None:
-        """Commit the completion of the reply, which has ended, so that it can be rated."""
-        request, reply, result = self.request, self.reply, self.reply.result
-        wanted = request.metadata.conversation_id if request.metadata else None
+        """Commit the completions of the replies, which have ended, so that they can be rated."""
+        wanted = self.request.metadata.conversation_id if self.request.metadata else None
         with self.services.database.transaction() as session:
-            conversation = ensure_conversation(session, self.key_id, wanted, request.user)
-            create_completion(
-                session,
-                completion_id=self.completion_id,
-                key_id=self.key_id,
-                conversation_id=conversation.id,
-                messages=list_messages(request),
-                reply=result.text,
-                version_number=reply.version if reply.digest else None,
-                digest=reply.digest or None,
-                sampling=dataclasses.asdict(self.sampling),
-                finish_reason=self.finish_reason,
-                prompt_tokens=reply.prompt_tokens,
-                reply_tokens=result.reply_tokens,
-                is_crisis=reply.is_crisis,
-                latency_s=time.monotonic() - self.started_s,
-            )
-        tokens = self.services.metrics.tokens
-        tokens.labels("prompt").inc(reply.prompt_tokens)
-        tokens.labels("reply").inc(result.reply_tokens)
+            conversation = ensure_conversation(session, self.key_id, wanted, self.request.user)
+            for index, reply in enumerate(self.replies):
+                self._create_completion(session, conversation.id, build_choice_id(self.completion_id, index), reply)
+        usage, tokens = self.build_usage(), self.services.metrics.tokens
+        tokens.labels("prompt").inc(usage.prompt_tokens)
+        tokens.labels("reply").inc(usage.completion_tokens)
+        self.open_replies.close()
+
+    def close(self) -> None:
+        """Stop generating, where it still does; idempotent."""
+        for reply in self.replies:
+            reply.close()
+
+    def _create_completion(self, session: Session, conversation_id: str, completion_id: str, reply: Reply) -> None:
+        create_completion(
+            session,
+            completion_id=completion_id,
+            key_id=self.key_id,
+            conversation_id=conversation_id,
+            messages=list_messages(self.request),
+            reply=reply.result.text,
+            version_number=reply.version if reply.digest else None,
+            digest=reply.digest or None,
+            sampling=dataclasses.asdict(self.sampling),
+            finish_reason=find_finish_reason(reply),
+            prompt_tokens=reply.prompt_tokens,
+            reply_tokens=reply.result.reply_tokens,
+            is_crisis=reply.is_crisis,
+            latency_s=time.monotonic() - self.started_s,
+        )
 
 
-def begin_exchange(services: Services, key_id: str, request: ChatCompletionCreate) -> Exchange:
-    """Let the model begin to answer.
+def begin_exchange(services: Services, key: ApiKey, request: ChatCompletionCreate) -> Exchange:
+    """Let the model begin to answer. A crisis is answered though the model or the limit would forbid it.
 
     Raises:
         InvalidRequest: the request asks for what we do not do.
-        UnknownModel: it asks for another model than the one that answers. A crisis is answered all the same.
+        UnknownModel: it asks for another model than the one that answers.
+        TooManyReplies: too many are on their way to that key.
         RatchetError: see `ChatService.answer`.
     """
     _check_request(request)
-    started_s = time.monotonic()
+    started_s, completion_id, count = time.monotonic(), new_id("chatcmpl"), request.n or 1
     sampling = build_sampling(request, services.settings.max_reply_tokens)
-    reply = services.chat.answer(list_messages(request), sampling)
-    exchange = Exchange(services, key_id, request, sampling, reply, started_s=started_s)
-    if not reply.is_crisis and request.model not in (None, PRODUCTION, exchange.model_name):
-        reply.close()
-        raise UnknownModel(
-            f"The model {request.model!r} is not served; ask for {PRODUCTION!r} or {exchange.model_name!r}.",
-            param="model",
-        )
-    return exchange
+    with ExitStack() as undo:
+        replies = services.chat.answer_choices(list_messages(request), sampling, count)
+        for reply in replies:
+            undo.callback(reply.close)
+        limited_ids: list[str] = []
+        if not replies[0].is_crisis:
+            _check_model(request, replies[0])
+            limited_ids = [build_choice_id(completion_id, index) for index in range(count)]
+        open_replies = services.limits.open_replies(key, limited_ids)
+        undo.pop_all()
+    return Exchange(services, key.id, request, sampling, replies, open_replies, completion_id, started_s)
+
+
+def build_choice_id(completion_id: str, index: int) -> str:
+    """The id under which a choice of a completion is recorded; the first has that of the completion."""
+    return f"{completion_id}-{index}" if index else completion_id
+
+
+def find_finish_reason(reply: Reply) -> str:
+    """How the reply ended; only a client that goes away has its reply cancelled."""
+    reason = reply.result.finish_reason
+    return DISCONNECT if reason == "cancelled" else reason
 
 
 def list_messages(request: ChatCompletionCreate) -> list[Message]:
@@ -129,10 +159,19 @@ def build_sampling(request: ChatCompletionCreate, max_reply_tokens: int) -> Samp
 
 
 def _check_request(request: ChatCompletionCreate) -> None:
-    for param in ("tools", "functions", "logit_bias"):
+    for param in ("tools", "functions", "logit_bias", "logprobs"):
         if getattr(request, param):
             raise InvalidRequest(f"{param} is not supported; send the request without it.", param)
-    if request.n is not None and request.n > 1:
-        raise InvalidRequest("n above 1 is not supported; send the request once for each reply.", "n")
     if request.messages[-1].role != "user":
         raise InvalidRequest("The last message must be from the user, for that is what is answered.", "messages")
+
+
+def _check_model(request: ChatCompletionCreate, reply: Reply) -> None:
+    served = _name_model(reply)
+    if request.model not in (None, PRODUCTION, served):
+        message = f"The model {request.model!r} is not served; ask for {PRODUCTION!r} or {served!r}."
+        raise UnknownModel(message, param="model")
+
+
+def _name_model(reply: Reply) -> str:
+    return build_model_name(reply.version) if reply.digest else PRODUCTION

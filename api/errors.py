@@ -30,6 +30,21 @@ class RoleForbidden(RatchetError):
     """The role of this API key does not allow this call; use a key with another role."""
 
 
+class RateLimited(RatchetError):
+    """Too many requests with this key; wait for the seconds in Retry-After, then send fewer at a time."""
+
+    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[RateLimited], tuple[str, int]]:
+        return (self.__class__, (self.message, self.retry_after_s))
+
+
+class TooManyReplies(RatchetError):
+    """Too many replies are on their way to this key; wait until one has ended."""
+
+
 class InvalidRequest(RatchetError, ValueError):
     """The request cannot be served as it is.
 
@@ -75,6 +90,8 @@ _RULES: dict[type[Exception], Rule] = {
     InvalidText: Rule(400, "invalid_text"),
     InvalidPrompt: Rule(400, "invalid_prompt"),
     PromptTooLong: Rule(400, "context_length_exceeded"),
+    RateLimited: Rule(429, "rate_limited"),
+    TooManyReplies: Rule(429, "too_many_replies", retry_after_s=2),
     EngineOverloaded: Rule(429, "overloaded", retry_after_s=2),
     EngineStopped: Rule(503, "shutting_down", retry_after_s=5),
     ModelNotReady: Rule(503, "model_not_ready", retry_after_s=5),
@@ -120,8 +137,9 @@ def render_error(error: Exception) -> JSONResponse:
     headers = dict(getattr(error, "headers", None) or {})  # such as Allow
     if rule.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if rule.retry_after_s:
-        headers["Retry-After"] = str(rule.retry_after_s)
+    retry_after_s = getattr(error, "retry_after_s", rule.retry_after_s)
+    if retry_after_s:
+        headers["Retry-After"] = str(retry_after_s)
     content = build_problem(error).model_dump(mode="json")
     return JSONResponse(content, rule.status, headers, media_type=MEDIA_TYPE)
 
@@ -133,7 +151,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may fail with these statuses."""
+    """The `responses` of a route that may fail with these statuses; where a key is asked for, its limits hold."""
+    if HTTPStatus.UNAUTHORIZED in statuses:
+        statuses = (*statuses, HTTPStatus.TOO_MANY_REQUESTS)
     return {status: {"model": Problem, "description": _phrase(status)} for status in statuses}
 
 

@@ -25,6 +25,12 @@ class Metrics:
             registry=self._registry,
         )
         self.tokens = Counter("ratchet_tokens", "Tokens of completions.", ("kind",), registry=self._registry)
+        self.limited = Counter(
+            "ratchet_limited", "Requests refused by a limit of their key.", ("limit",), registry=self._registry
+        )
+        self.unlimited = Counter(
+            "ratchet_unlimited", "Times that a limit could not be asked and let through.", registry=self._registry
+        )
         self.swaps = Counter("ratchet_swaps", "Attempts to change the version.", ("outcome",), registry=self._registry)
         self._waiting = Gauge("ratchet_chat_waiting", "Chat requests in the queue.", registry=self._registry)
         self._running = Gauge("ratchet_chat_running", "Replies being generated.", registry=self._registry)

@@ -17,6 +17,11 @@ from api.metrics import Metrics
 from db.base import new_id
 
 _SERVER_ERROR = 500
+_PROTECTION = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
 
 
 class BodyLimit:
@@ -71,7 +76,7 @@ class RequestEdge:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                _protect(headers, scope["path"])
             await send(message)
 
         with bound_contextvars(request_id=request_id):
@@ -90,3 +95,11 @@ class RequestEdge:
         self._metrics.requests.labels(route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
         log.info("request", action="request", method=scope["method"], route=route, status=status, seconds=seconds)
+
+
+def _protect(headers: MutableHeaders, path: str) -> None:
+    """Add the security headers that the response does not set itself."""
+    for name, value in _PROTECTION.items():
+        headers.setdefault(name, value)
+    if path.startswith("/v1/"):
+        headers.setdefault("Cache-Control", "no-store")

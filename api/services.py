@@ -10,6 +10,7 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
+from api.limits import Limits
 from api.metrics import Metrics
 from api.watch import ProductionWatch
 from db.session import Database
@@ -33,6 +34,7 @@ class Services:
     chat: ChatService
     watch: ProductionWatch
     metrics: Metrics
+    limits: Limits
     celery: Celery
 
 
@@ -48,6 +50,8 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
         stack.callback(scheduler.close)
         watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics)
         stack.callback(watch.stop)
+        limits = Limits(settings, metrics)
+        stack.callback(limits.close)
         celery = build_celery(settings)
         stack.callback(celery.close)
         metrics.observe(scheduler, slot)
@@ -57,9 +61,10 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
             database=database,
             slot=slot,
             scheduler=scheduler,
-            chat=ChatService(slot, scheduler, settings.max_reply_tokens),
+            chat=ChatService(slot, scheduler, settings.max_reply_tokens, settings.max_prompt_tokens),
             watch=watch,
             metrics=metrics,
+            limits=limits,
             celery=celery,
         )
 

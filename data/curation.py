@@ -120,10 +120,13 @@ def _find_bursts(rows: Sequence[PoolRow]) -> set[int]:
 
 
 def _find_above_cap(rows: Sequence[PoolRow]) -> set[int]:
-    """A rater's rows after the first few, once there are so many raters that none should count for much."""
+    """A rater's rows after the first few, once there are so many raters that none should count for much.
+
+    Reviewers are chosen people, so there is no cap for them.
+    """
     by_rater: defaultdict[str, list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
-        if row.rater is not None:
+        if row.rater is not None and not row.is_expert:
             by_rater[row.rater].append(position)
     if len(by_rater) <= CAP_FREE_RATERS:
         return set()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 
+EXPERT_COPIES = 2  # how often what a reviewer wrote or approved counts where others' words count once
 MAX_CLASS_RATIO = 4 / 3  # Ethayarajh et al. 2024, arXiv 2402.01306, eq. 8
 
 
@@ -24,11 +25,15 @@ class Pair:
 
 
 def select_supervised(rows: Iterable[SnapshotRow]) -> list[SnapshotRow]:
-    """The training rows to imitate: examples and corrections that nobody rated down, and up-rated replies."""
+    """The training rows to imitate: examples and corrections that nobody rated down, and up-rated replies.
+
+    An expert's row is there EXPERT_COPIES times.
+    """
     return [
         item
         for item in _select_training(rows)
         if item.row.rating is Rating.UP or (item.row.rating is None and item.row.kind is not RowKind.REPLY)
+        for _ in range(EXPERT_COPIES if item.row.is_expert else 1)
     ]
 
 

@@ -24,7 +24,7 @@ MANIFEST_FILE = "manifest.json"
 
 # Named types, so that a column of nothing but nulls (or no rows) is written as text all the same.
 _TEXT_COLUMNS = ("row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating")
-_TYPES = {**dict.fromkeys(_TEXT_COLUMNS, "string"), "created_at_s": "float64"}
+_TYPES = {**dict.fromkeys(_TEXT_COLUMNS, "string"), "is_expert": "bool", "created_at_s": "float64"}
 
 
 def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: str) -> dict[str, Any]:
@@ -90,6 +90,7 @@ def _pack_rows(rows: Iterable[SnapshotRow]) -> bytes:
             "messages": json.dumps(item.row.messages, ensure_ascii=False, sort_keys=True),
             "reply": item.row.reply,
             "rating": item.row.rating.value if item.row.rating else None,
+            "is_expert": item.row.is_expert,
             "created_at_s": item.row.created_at_s,
         }
         for item in rows
@@ -107,6 +108,7 @@ def _parse_row(record: dict[Any, Any]) -> SnapshotRow:
         reply=record["reply"],
         rating=Rating(record["rating"]) if record["rating"] else None,
         rater=record["rater"],
+        is_expert=record["is_expert"],
         created_at_s=record["created_at_s"],
     )
     return SnapshotRow(row=row, split=Split(record["split"]))

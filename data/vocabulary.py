@@ -37,7 +37,7 @@ class RunStatus(StrEnum):
     TRAINING = "training"  # the trainer makes the candidate
     EVALUATING = "evaluating"  # candidate and production answer the hold-out
     PROMOTING = "promoting"  # registered, the gate decides
-    SUCCEEDED = "succeeded"  # promoted
+    SUCCEEDED = "succeeded"  # promoted, or passed the gate and waits for approval
     REFUSED = "refused"  # evaluated and not promoted
     SKIPPED = "skipped"  # there was too little to train on
     FAILED = "failed"  # an error, or too many attempts
@@ -60,6 +60,26 @@ class Verdict(StrEnum):
     PROMOTE = "promote"
     REFUSE = "refuse"
     NOT_ENOUGH_EVIDENCE = "not_enough_evidence"
+
+
+class ScheduleMode(StrEnum):
+    """What becomes of a version that passed the gate."""
+
+    AUTO = "auto"  # promoted at once
+    APPROVE = "approve"  # waits until an admin promotes it
+
+
+class ReviewVerdict(StrEnum):
+    """What a reviewer says of a reply."""
+
+    GOOD = "good"
+    BAD = "bad"
+    HARMFUL = "harmful"
+
+    @property
+    def rating(self) -> Rating:
+        """The rating that it stands for."""
+        return Rating.UP if self is ReviewVerdict.GOOD else Rating.DOWN
 
 
 class Split(StrEnum):
@@ -94,7 +114,8 @@ class PoolRow:
 
     `row_id` names its origin (`example:12`, `feedback:7`, `correction:7`). `cluster` is the unit of splitting and of
     every test: the conversation, or the hash of the context where there is none. `rating` is None for plain examples
-    and corrections, which count as what the model should say.
+    and corrections, which count as what the model should say. A reviewer's rows are `is_expert`: they come first where
+    two say the same, no cap on raters applies to them, and what they say is imitated twice as often.
     """
 
     row_id: str
@@ -104,6 +125,7 @@ class PoolRow:
     reply: str
     rating: Rating | None = None
     rater: str | None = None
+    is_expert: bool = False
     created_at_s: float = 0.0  # seconds since 1970
 
     @property

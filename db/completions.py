@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
@@ -84,3 +84,31 @@ def get_completion(session: Session, completion_id: str, key_id: str) -> Complet
     if completion is None:
         raise NotFound(f"There is no completion {completion_id!r}, or it was served to another client.")
     return completion
+
+
+def get_conversation(session: Session, key_id: str, conversation_id: str) -> Conversation:
+    """The key's conversation of that id.
+
+    Raises:
+        NotFound: the key has none.
+    """
+    conversation = session.get(Conversation, (key_id, conversation_id))
+    if conversation is None:
+        raise NotFound(f"There is no conversation {conversation_id!r}, or it is another client's.")
+    return conversation
+
+
+def list_completions(
+    session: Session, conversation: Conversation, limit: int, after: str | None = None
+) -> list[Completion]:
+    """The first replies of the conversation in the order of their making, or those that follow the reply `after`.
+
+    Raises:
+        NotFound: the client was served no completion `after`.
+    """
+    owned = Completion.key_id == conversation.key_id, Completion.conversation_id == conversation.id
+    completions = select(Completion).where(*owned).order_by(Completion.created_at_s, Completion.id).limit(limit)
+    if after is not None:
+        last = get_completion(session, after, conversation.key_id)
+        completions = completions.where(tuple_(Completion.created_at_s, Completion.id) > (last.created_at_s, last.id))
+    return list(session.scalars(completions))

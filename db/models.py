@@ -8,11 +8,21 @@ from typing import Any, Literal
 from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from data.vocabulary import KeyRole, Message, Rating, RowKind, RunStatus, Split, Verdict
+from data.vocabulary import (
+    KeyRole,
+    Message,
+    Rating,
+    ReviewVerdict,
+    RowKind,
+    RunStatus,
+    ScheduleMode,
+    Split,
+    Verdict,
+)
 from db.base import Base, database_now_s, new_id
 
 RaterKind = Literal["end_user", "reviewer", "simulated"]
-Trigger = Literal["admin", "schedule", "command_line"]
+Trigger = Literal["admin", "schedule", "command_line", "erasure"]
 PromotionKind = Literal["initial", "gate", "manual", "rollback"]
 
 _IS_ACTIVE = text("finished_at_s IS NULL")  # of a run
@@ -95,6 +105,40 @@ class Feedback(Base):
     updated_at_s: Mapped[float] = mapped_column(default=database_now_s())
 
 
+class FeedbackHistory(Base):
+    """What a rater said before the present feedback took its place; it goes when the feedback goes."""
+
+    __tablename__ = "feedback_history"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    feedback_id: Mapped[int] = mapped_column(ForeignKey("feedback.id", ondelete="CASCADE"), index=True)
+    rater_kind: Mapped[RaterKind]
+    rating: Mapped[Rating]
+    reasons: Mapped[list[str]]
+    comment: Mapped[str | None]
+    correction: Mapped[str | None]
+    scores: Mapped[dict[str, int]]
+    given_at_s: Mapped[float]
+    replaced_at_s: Mapped[float] = mapped_column(default=database_now_s())
+
+
+class Review(Base):
+    """What a reviewer says of one completion, as last said; it is the reviewer's feedback too."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("completion_id", "reviewer"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id", ondelete="CASCADE"))
+    reviewer: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    verdict: Mapped[ReviewVerdict]
+    scores: Mapped[dict[str, int]]  # empathy, relevance, coherence, safety: 1 to 5
+    rewrite: Mapped[str | None]  # what the reply should have been
+    comment: Mapped[str | None]
+    created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+    updated_at_s: Mapped[float] = mapped_column(default=database_now_s())
+
+
 class Example(Base):
     """An imported pair of a context and a response."""
 
@@ -109,6 +153,19 @@ class Example(Base):
     source: Mapped[str]  # the file that it came from
     source_digest: Mapped[str]  # sha256 of that file
     created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+
+
+class Schedule(Base):
+    """When runs start by themselves, and what becomes of what passes; one row, once an admin has set it."""
+
+    __tablename__ = "schedule"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)  # always 1
+    interval_s: Mapped[float]  # 0: only when asked
+    min_ratings: Mapped[int]  # new ones that a scheduled run waits for
+    mode: Mapped[ScheduleMode]
+    updated_at_s: Mapped[float] = mapped_column(default=database_now_s())
+    updated_by: Mapped[str]  # id of the key
 
 
 class Run(Base):
@@ -231,3 +288,20 @@ class Swap(Base):
     detail: Mapped[str]
     seconds: Mapped[float]
     created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+
+
+class Erasure(Base):
+    """That an end user was erased: the receipt, and what is left to do until `finished_at_s` is set."""
+
+    __tablename__ = "erasures"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=partial(new_id, "erasure"))
+    salt: Mapped[str]
+    end_user_sha256: Mapped[str]  # of salt and name: it tells the name again, and does not give it away
+    counts: Mapped[dict[str, int]]  # deleted rows by table
+    marked_versions: Mapped[list[int]] = mapped_column(JSON)  # whose snapshots held some of those rows
+    run_ids: Mapped[list[str]]  # whose folders may hold some of them
+    interrupted_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # it was drawing on them
+    retrain_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # the first run without them
+    created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+    finished_at_s: Mapped[float | None]  # when their bytes had left the files and the database

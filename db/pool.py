@@ -13,7 +13,10 @@ from db.models import Completion, Example, Feedback
 
 
 def list_pool_rows(session: Session) -> list[PoolRow]:
-    """Examples, then each rater's view of each reply with the correction after it, in order of their ids."""
+    """Examples, then each rater's view of each reply with the correction after it, in order of their ids.
+
+    Reviewers come before other raters: of two that say the same, curation keeps the first.
+    """
     return [*_build_example_rows(session), *_build_feedback_rows(session)]
 
 
@@ -31,8 +34,9 @@ def _build_example_rows(session: Session) -> Iterator[PoolRow]:
 
 
 def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
-    rated = select(Feedback, Completion).join(Completion, Completion.id == Feedback.completion_id).order_by(Feedback.id)
-    for feedback, completion in session.execute(rated):
+    is_expert = Feedback.rater_kind == "reviewer"
+    rated = select(Feedback, Completion).join(Completion, Completion.id == Feedback.completion_id)
+    for feedback, completion in session.execute(rated.order_by(is_expert.desc(), Feedback.id)):
         messages = tuple(completion.messages)
         cluster = f"conversation:{completion.conversation_id}"
         yield PoolRow(
@@ -43,6 +47,7 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
             reply=completion.reply,
             rating=feedback.rating,
             rater=feedback.rater,
+            is_expert=feedback.rater_kind == "reviewer",
             created_at_s=feedback.created_at_s,
         )
         if feedback.correction:
@@ -53,5 +58,6 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
                 messages=messages,
                 reply=feedback.correction,
                 rater=feedback.rater,
+                is_expert=feedback.rater_kind == "reviewer",
                 created_at_s=feedback.created_at_s,
             )

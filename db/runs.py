@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from data.errors import Conflict, NotFound
@@ -50,9 +50,16 @@ def get_run(session: Session, run_id: str) -> Run:
     return run
 
 
-def list_runs(session: Session, limit: int = 50) -> list[Run]:
-    """The newest runs, newest first."""
-    return list(session.scalars(select(Run).order_by(Run.created_at_s.desc(), Run.id).limit(limit)))
+def list_runs(session: Session, limit: int = 50, before: str | None = None) -> list[Run]:
+    """The newest runs, newest first; with `before`, those that follow that run in this order.
+
+    Raises:
+        NotFound: there is no run `before`.
+    """
+    runs = select(Run).order_by(Run.created_at_s.desc(), Run.id.desc()).limit(limit)
+    if before is not None:
+        runs = runs.where(tuple_(Run.created_at_s, Run.id) < (get_run(session, before).created_at_s, before))
+    return list(session.scalars(runs))
 
 
 def find_active_run(session: Session) -> Run | None:

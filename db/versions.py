@@ -47,6 +47,7 @@ def get_version(session: Session, number: int) -> Version:
     return version
 
 
-def list_versions(session: Session) -> list[Version]:
-    """All versions, newest first."""
-    return list(session.scalars(select(Version).order_by(Version.number.desc())))
+def list_versions(session: Session, limit: int | None = None, before: int | None = None) -> list[Version]:
+    """The newest versions, newest first: all, or `limit` of them, or those with a lower number than `before`."""
+    versions = select(Version).order_by(Version.number.desc()).limit(limit)
+    return list(session.scalars(versions if before is None else versions.where(Version.number < before)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 
 from data.vocabulary import Message
 from serving.engine import Sampling
 from serving.feed import Completed, TextFeed
+from serving.handle import ModelHandle
 from serving.safety import build_crisis_reply, screen_message
 from serving.scheduler import Scheduler
 from serving.slot import ModelSlot
@@ -50,35 +52,58 @@ class Reply:
 class ChatService:
     """Answers chat requests; may be used from many threads and from async code."""
 
-    def __init__(self, slot: ModelSlot, scheduler: Scheduler, max_reply_tokens: int) -> None:
+    def __init__(
+        self, slot: ModelSlot, scheduler: Scheduler, max_reply_tokens: int, max_prompt_tokens: int = 4096
+    ) -> None:
         self._slot = slot
         self._scheduler = scheduler
         self._max_reply_tokens = max_reply_tokens
+        self._max_prompt_tokens = max_prompt_tokens
 
     def answer(self, messages: Sequence[Message], sampling: Sampling, *, region: str = "") -> Reply:
         """Begin to answer; returns at once.
 
-        `sampling.max_tokens` is cut to the service's limit and to half of the window: prompts need room.
+        `sampling.max_tokens` is cut to the service's limit and to half of the window: prompts need room. Of a
+        conversation above the limit of prompts or the window the oldest turns are left out.
         A message that signals a crisis is always answered and raises none of these:
 
         Raises:
             ModelNotReady, PromptTooLong, InvalidPrompt, EngineOverloaded, EngineStopped
         """
+        [reply] = self.answer_choices(messages, sampling, 1, region=region)
+        return reply
+
+    def answer_choices(
+        self, messages: Sequence[Message], sampling: Sampling, count: int, *, region: str = ""
+    ) -> list[Reply]:
+        """Begin to answer `count` times with the same weights, all or none; else like `answer`."""
         if any(screen_message(text) for text in _list_unanswered(messages)):
-            return self._answer_crisis(region)
+            return [self._answer_crisis(region) for _ in range(count)]
         with self._slot.lease() as handle:
             window_tokens = handle.renderer.window_tokens
             max_tokens = min(sampling.max_tokens, self._max_reply_tokens, window_tokens // 2)
-            prompt = handle.renderer.fit(messages, window_tokens - max_tokens)
-            ticket = self._scheduler.submit(handle, prompt.tokens, replace(sampling, max_tokens=max_tokens))
-            return Reply(
-                version=handle.version,
-                digest=handle.digest,
-                is_crisis=False,
-                prompt_tokens=len(prompt.tokens),
-                dropped_turns=prompt.dropped_turns,
-                feed=ticket,
-            )
+            prompt = handle.renderer.fit(messages, min(window_tokens - max_tokens, self._max_prompt_tokens))
+            sampling = replace(sampling, max_tokens=max_tokens)
+            return [
+                Reply(
+                    version=handle.version,
+                    digest=handle.digest,
+                    is_crisis=False,
+                    prompt_tokens=len(prompt.tokens),
+                    dropped_turns=prompt.dropped_turns,
+                    feed=ticket,
+                )
+                for ticket in self._submit(handle, prompt.tokens, sampling, count)
+            ]
+
+    def _submit(self, handle: ModelHandle, prompt_tokens: list[str], sampling: Sampling, count: int) -> list[Ticket]:
+        with ExitStack() as undo:
+            tickets = []
+            for _ in range(count):
+                tickets.append(self._scheduler.submit(handle, prompt_tokens, sampling))
+                undo.callback(tickets[-1].cancel)
+            undo.pop_all()
+        return tickets
 
     def _answer_crisis(self, region: str) -> Reply:
         feed, text, current = TextFeed(), build_crisis_reply(region), self._slot.current

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from db.models import Version
 from db.pool import list_pool_rows
 from db.promotions import get_production, promote
 from db.runs import claim_run, finish_run, release_lease, set_status
+from db.schedule import needs_approval
 from db.session import Database
 from db.snapshots import save_snapshot_rows
 from db.versions import BASE_NUMBER, get_version, register_version
@@ -56,6 +57,7 @@ class Outcome:
     status: RunStatus
     reason: str | None = None
     version_number: int | None = None
+    awaits_approval: bool = False
 
 
 def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome | None:
@@ -72,7 +74,7 @@ def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome 
         outcome = _attempt(database, settings, attempt, keeper)
         if outcome is None:
             return None
-        if outcome.status is not RunStatus.SUCCEEDED:  # a promotion finishes the run in its own transaction
+        if outcome.status is not RunStatus.SUCCEEDED:  # a verdict to promote ends the run in its own transaction
             _finish(database, attempt, outcome)
     log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
     return outcome
@@ -206,7 +208,10 @@ def _register(database: Database, settings: Settings, attempt: Attempt) -> Versi
 
 
 def _judge(database: Database, attempt: Attempt, version: Version, production: int) -> Outcome:
-    """Ask the gate, record its decision, and move production in the same transaction that ends the run."""
+    """Ask the gate, record its decision, and move production in the same transaction that ends the run.
+
+    Where the schedule's mode is `approve`, production stays: an admin promotes the version, or does not.
+    """
     paired, rated = load_scores(attempt.folder / "scores.parquet")
     with database.transaction() as session:
         consultation = start_evaluation(session, attempt.run_id, version.digest, production)
@@ -215,10 +220,13 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
         outcome = _build_outcome(decision, version)
         if decision.verdict is Verdict.PROMOTE:
             set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
-            reason = outcome.reason or ""
-            promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)
+            if needs_approval(session):
+                outcome = replace(outcome, reason="Passed the gate; waits for approval.", awaits_approval=True)
+            else:
+                reason = outcome.reason or ""
+                promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)
             finish_run(session, attempt.run_id, attempt.number, outcome.status, outcome.reason, version.number)
-    add_verdict(attempt.folder, decision, version.number)
+    add_verdict(attempt.folder, decision, version.number, waits=outcome.awaits_approval)
     return outcome
 
 

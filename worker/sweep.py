@@ -11,8 +11,10 @@ from data.errors import Conflict
 from data.recipe import Recipe
 from db.feedback import count_new_ratings
 from db.runs import create_run, fail_exhausted_runs, list_run_ids_to_nudge, list_runs, mark_nudged
+from db.schedule import get_schedule
 from db.session import Database
 from settings import Settings
+from worker.erasure import continue_erasures
 
 log = structlog.get_logger()
 
@@ -27,10 +29,11 @@ class Sweep:
 
 
 def sweep_runs(database: Database, settings: Settings) -> Sweep:
-    """Give up dead runs, find those whose nudge was lost, start the scheduled one."""
+    """Give up dead runs, go on with erasures, find runs whose nudge was lost, start the scheduled one."""
     with database.transaction() as session:
         failed = fail_exhausted_runs(session, settings.max_attempts)
-    scheduled = _start_scheduled(database, settings) if settings.schedule_s else None
+    continue_erasures(database, settings)  # first, for a retrain goes before the schedule
+    scheduled = _start_scheduled(database, settings)
     with database.transaction() as session:
         waiting = list_run_ids_to_nudge(session, older_than_s=settings.tick_s)
         for run_id in waiting:
@@ -42,14 +45,18 @@ def sweep_runs(database: Database, settings: Settings) -> Sweep:
 
 def _start_scheduled(database: Database, settings: Settings) -> str | None:
     """One run a window, if there are enough ratings since the last run; several beats may ask."""
-    window = f"{settings.schedule_s:g}:{int(time.time() // settings.schedule_s)}"
+    with database.reading() as session:
+        schedule = get_schedule(session, settings.schedule_s, settings.schedule_min_ratings)
+    if not schedule.interval_s:
+        return None
+    window = f"{schedule.interval_s:g}:{int(time.time() // schedule.interval_s)}"
     try:
         with database.transaction() as session:
             last = list_runs(session, limit=1)
             since_s = last[0].created_at_s if last else 0.0
-            if time.time() - since_s < settings.schedule_s:
+            if time.time() - since_s < schedule.interval_s:
                 return None
-            if count_new_ratings(session, since_s) < settings.schedule_min_ratings:
+            if count_new_ratings(session, since_s) < schedule.min_ratings:
                 return None
             return create_run(session, Recipe().to_dict(), "schedule", window_key=window).id
     except Conflict:

@@ -35,9 +35,10 @@ async def create_chat_completion(
 ) -> Response:
     """Answer the last message of a conversation, as OpenAI's API does.
 
-    A message that signals a crisis is answered with where to find help, not by the model.
+    A message that signals a crisis is answered with where to find help, not by the model. With `n` above 1 rate each
+    reply by `completion_id` and `choice`; of two that a rater puts up and down, training learns a preference.
     """
-    exchange = await run_in_threadpool(begin_exchange, services, key.id, body)
+    exchange = await run_in_threadpool(begin_exchange, services, key, body)
     if body.stream:
         return ReplyStream(exchange)
     return await build_whole_response(exchange, request.receive)

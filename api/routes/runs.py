@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from fastapi import APIRouter, BackgroundTasks, status
 
 from api.auth import ADMINS_ONLY
 from api.errors import describe_problems
-from api.schemas.fields import Listing, PathIdentifier
+from api.pages import Cursor, PageLimit, cut_page
+from api.schemas.fields import Page, PathIdentifier
 from api.schemas.run import Run, RunCreate
 from api.services import Services, ServicesDep
 from data.recipe import build_recipe
@@ -31,11 +34,12 @@ def start_run(services: ServicesDep, background: BackgroundTasks, body: RunCreat
     return run
 
 
-@router.get("/v1/admin/runs", dependencies=[ADMINS_ONLY])
-def list_newest_runs(services: ServicesDep) -> Listing[Run]:
-    """The newest 50 runs."""
+@router.get("/v1/admin/runs", dependencies=[ADMINS_ONLY], responses=describe_problems(404, 422))
+def list_all_runs(services: ServicesDep, cursor: Cursor = None, limit: PageLimit = 50) -> Page[Run]:
+    """All runs."""
     with services.database.reading() as session:
-        return Listing[Run](data=[Run.model_validate(run) for run in list_runs(session)])
+        runs, next_cursor = cut_page(list_runs(session, limit + 1, cursor), limit, attrgetter("id"))
+    return Page[Run](data=[Run.model_validate(run) for run in runs], next_cursor=next_cursor)
 
 
 @router.get("/v1/admin/runs/{run_id}", dependencies=[ADMINS_ONLY], responses=describe_problems(404, 422))

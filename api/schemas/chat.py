@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas.fields import Identifier, Schema, Text, example
+from api.schemas.fields import EndUser, Identifier, Schema, Text, example
 from data.vocabulary import Message
 
 DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TOP_P = 1.0
+MAX_CHOICES = 4
 
 
 class TextPart(Schema):
@@ -33,6 +34,13 @@ class ChatMessage(Schema):
         return Message(role=role, content="\n".join(parts))
 
 
+class Turn(Schema):
+    """One turn of a conversation as it was recorded."""
+
+    role: str
+    content: str
+
+
 class StreamOptions(Schema):
     """What a stream holds beside the reply."""
 
@@ -46,7 +54,11 @@ class ChatMetadata(Schema):
 
 
 class ChatCompletionCreate(Schema):
-    """A request for a reply. Members that are not listed here are ignored."""
+    """A request for a reply.
+
+    The rule for parameters: one that asks for what the reply then would not hold (tools, functions, logit_bias,
+    logprobs) is refused with 400; any other that is not listed here is ignored.
+    """
 
     model_config = example(
         model="production",
@@ -67,19 +79,29 @@ class ChatCompletionCreate(Schema):
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Cut to the limit of the server.")
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Goes before `max_tokens`.")
     stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
-    n: int | None = Field(None, ge=1, le=128, description="Only 1 is supported.")
-    user: Identifier | None = Field(None, description="Your name for the end user, who is the rater by default.")
+    n: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_CHOICES,
+        description="Replies to choose from; rate each by its index. In a stream they follow one another.",
+    )
+    seed: int | None = Field(
+        None,
+        description="Accepted and not used: requests share batches, so only a temperature of 0 repeats a reply.",
+    )
+    user: EndUser | None = Field(None, description="Your name for the end user, who is the rater by default.")
     metadata: ChatMetadata | None = None
     tools: list[Any] | None = Field(None, description="Not supported.")
     functions: list[Any] | None = Field(None, description="Not supported.")
     logit_bias: dict[str, Any] | None = Field(None, description="Not supported.")
+    logprobs: bool | None = Field(None, description="Not supported.")
 
 
 class Usage(Schema):
-    """Tokens of one completion."""
+    """Tokens of one request."""
 
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int = Field(description="Of all choices together.")
     total_tokens: int
     dropped_turns: int = Field(description="Oldest turns left out because the model's window was full.")
 
@@ -92,7 +114,7 @@ class AssistantMessage(Schema):
 
 
 class Choice(Schema):
-    """The one reply of a completion."""
+    """One reply of a completion."""
 
     index: int = 0
     message: AssistantMessage
@@ -101,7 +123,7 @@ class Choice(Schema):
 
 
 class ChatCompletion(Schema):
-    """A whole reply."""
+    """The whole reply, or as many as `n` asks for."""
 
     model_config = example(
         id="chatcmpl-5f0c",
@@ -137,7 +159,7 @@ class Delta(Schema):
 
 
 class ChunkChoice(Schema):
-    """The one reply of a chunk."""
+    """What a chunk adds to one reply."""
 
     index: int = 0
     delta: Delta

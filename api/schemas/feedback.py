@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api.schemas.fields import Identifier, Schema, Text, example
+from api.schemas.chat import MAX_CHOICES, Turn
+from api.schemas.fields import EndUser, Identifier, Schema, Text, example
 from data.vocabulary import Rating
 
+ChoiceIndex = Annotated[int, Field(ge=0, lt=MAX_CHOICES, description="Which reply, when `n` asked for several.")]
 Score = Annotated[int | None, Field(ge=1, le=5)]
 
 
@@ -34,6 +36,7 @@ class FeedbackCreate(Schema):
     )
 
     completion_id: Identifier
+    choice: ChoiceIndex = 0
     rating: Rating
     reasons: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field([], max_length=20)
     comment: Annotated[Text, Field(max_length=10_000)] | None = None
@@ -41,7 +44,7 @@ class FeedbackCreate(Schema):
         None, description="What the reply should have been."
     )
     scores: Scores = Scores()
-    user: Identifier | None = Field(
+    user: EndUser | None = Field(
         None, description="Who rates; the end user of the completion's conversation when left out."
     )
     rater_kind: Literal["end_user", "simulated"] = Field(
@@ -77,3 +80,32 @@ class Feedback(Schema):
     times_given: int = Field(description="1 until the rater thinks again.")
     created_at_s: float
     updated_at_s: float
+
+
+class FeedbackRecord(Feedback):
+    """Feedback with the reply that it is about."""
+
+    model_config = example(
+        id=12,
+        completion_id="chatcmpl-5f0c",
+        conversation_id="chat-42",
+        version_number=7,
+        messages=[{"role": "user", "content": "I cannot sleep before exams."}],
+        reply="Try to relax.",
+        rater="end-user-17",
+        rater_kind="end_user",
+        rating="down",
+        reasons=["too short"],
+        comment=None,
+        correction="That sounds exhausting. What keeps you awake?",
+        scores={"empathy": 2, "safety": 5},
+        times_given=1,
+        created_at_s=1790000000.5,
+        updated_at_s=1790000000.5,
+    )
+
+    id: int
+    conversation_id: str
+    version_number: int | None = Field(description="The version that wrote the reply; null for crisis resources.")
+    messages: list[Turn] = Field(description="The turns before the reply.")
+    reply: str

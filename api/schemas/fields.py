@@ -8,11 +8,25 @@ from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data.cleaning import check_text
+from db.reviews import REVIEWER_PREFIX
 
 Item = TypeVar("Item")
 
+
+def _check_end_user(name: str) -> str:
+    """`name`, unless it would pass for an expert.
+
+    Raises:
+        ValueError: it begins as the raters of reviews do.
+    """
+    if name.startswith(REVIEWER_PREFIX):
+        raise ValueError(f"An end user's name must not begin with {REVIEWER_PREFIX!r}, which marks experts.")
+    return name
+
+
 Text = Annotated[str, AfterValidator(check_text)]  # text that every store can hold
 Identifier = Annotated[Text, Field(min_length=1, max_length=128)]
+EndUser = Annotated[Identifier, AfterValidator(_check_end_user)]  # whom a client's product serves
 PathIdentifier = Annotated[str, Path(max_length=128), AfterValidator(check_text)]
 VersionNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the version; 0 is the base model.")]
 
@@ -27,6 +41,12 @@ class Listing(Schema, Generic[Item]):
     """A list of things, newest first."""
 
     data: list[Item]
+
+
+class Page(Listing[Item], Generic[Item]):
+    """A part of a list of things, newest first."""
+
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last.")
 
 
 def example(**members: Any) -> ConfigDict:

@@ -39,7 +39,7 @@ class Run(Schema):
 
     id: str
     status: RunStatus
-    trigger: str = Field(description="What asked for it: admin, schedule or command_line.")
+    trigger: str = Field(description="What asked for it: admin, schedule, command_line or erasure.")
     recipe: dict[str, Any]
     attempt: int = Field(description="How many times a worker has taken it up.")
     progress: dict[str, Any] | None = Field(description="The trainer's last word: stage, step, of, loss, eta_s.")

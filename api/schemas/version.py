@@ -18,6 +18,7 @@ class Version(Schema):
         base_model="gpt2",
         run_id="run-5f0c",
         is_production=True,
+        awaits_approval=False,
         created_at_s=1790000000.5,
     )
 
@@ -26,6 +27,9 @@ class Version(Schema):
     base_model: str
     run_id: str | None = Field(description="The run that made it.")
     is_production: bool
+    awaits_approval: bool = Field(
+        description="It passed the gate against what is in production, and waits for an admin to promote it."
+    )
     created_at_s: float = Field(description="Seconds since 1970.")
 
 

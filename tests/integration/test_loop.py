@@ -192,3 +192,17 @@ class TestLoop:
         assert answer.status_code in (httpx.codes.OK, httpx.codes.CREATED), answer.text
         stack.await_served(answer.json()["version_number"])
         assert stack.client.get("/readyz").json()["version"] != production
+
+    def test_holds_back_what_passes_in_approve_mode_until_an_admin_promotes_it(self, stack: Running) -> None:
+        stack.admin.post("/v1/admin/versions/0/promote", json={"reason": "a test"})
+        stack.await_served(0)
+        schedule = {"interval_s": 0, "min_ratings": 1, "mode": "approve"}
+        stack.admin.put("/v1/admin/schedule", json=schedule).raise_for_status()
+        run = stack.await_end(stack.queue_run(**LEARNS))
+        number = run["version_number"]
+        assert (run["status"], run["reason"]) == (RunStatus.SUCCEEDED, "Passed the gate; waits for approval.")
+        assert stack.client.get("/readyz").json()["version"] == 0
+        assert stack.admin.get(f"/v1/admin/versions/{number}").json()["awaits_approval"]
+        approval = stack.admin.post(f"/v1/admin/versions/{number}/promote", json={"reason": "Approved."})
+        assert approval.raise_for_status().json()["kind"] == "manual"
+        stack.await_served(number)

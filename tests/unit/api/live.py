@@ -81,6 +81,7 @@ def build_settings(folder: Path, sqlite_template: Path, artifacts: Artifacts, br
         broker_url=broker_url,
         max_reply_tokens=100,
         poll_s=3600,
+        rate_burst=10_000,
     )
 
 
@@ -124,6 +125,17 @@ def start_app(settings: Settings, artifacts: Artifacts) -> Iterator[Live]:
         live = Live(app, http, callers)
         assert live.services.watch.settled.wait(60)
         yield live
+
+
+def read_pages(live: Live, url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
+    """The items of each page of a list that an admin reads."""
+    params: dict[str, Any] = {"limit": limit}
+    while True:
+        page = live.http.get(url, params=params, headers=live.callers.admin).json()
+        yield page["data"]
+        if page["next_cursor"] is None:
+            return
+        params["cursor"] = page["next_cursor"]
 
 
 @contextmanager

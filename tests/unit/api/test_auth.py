@@ -12,21 +12,28 @@ from api.auth import check_routes_declare_access
 from tests.unit.api.live import Headers, Live
 
 ADMIN_PREFIX = "/v1/admin/"
+REVIEWER_PREFIX = "/v1/reviews/"
 PUBLIC_PATHS = {"/healthz", "/readyz", "/metrics"}
 OPERATIONS = [
     (method.upper(), path) for path, operations in create_app().openapi()["paths"].items() for method in operations
 ]
 GUARDED = [(method, path) for method, path in OPERATIONS if path not in PUBLIC_PATHS]
 ADMIN = [(method, path) for method, path in GUARDED if path.startswith(ADMIN_PREFIX)]
-CLIENT = [operation for operation in GUARDED if operation not in ADMIN]
+REVIEWER = [(method, path) for method, path in GUARDED if path.startswith(REVIEWER_PREFIX)]
+CLIENT = [operation for operation in GUARDED if operation not in ADMIN + REVIEWER]
 
 
 def call(live: Live, method: str, path: str, headers: Headers) -> int:
     path = path.replace("{number}", "0").replace("{completion_id}", "chatcmpl-1").replace("{run_id}", "run-1")
-    body = {"reason": "x", "rating": "up", "completion_id": "x", "messages": [{"role": "user", "content": "x"}]}
+    path = path.replace("{subject}", "0")  # of a lineage
+    body = {
+        **{"reason": "x", "rating": "up", "completion_id": "x", "messages": [{"role": "user", "content": "x"}]},
+        **{"verdict": "good", "interval_s": 0, "min_ratings": 1, "mode": "auto"},
+    }
     if path == "/v1/admin/examples":
         return live.http.request(method, path, headers=headers, files={"file": ("a.csv", b"x")}).status_code
-    return live.http.request(method, path, headers=headers, json=body if method == "POST" else None).status_code
+    takes_body = method in {"POST", "PUT"}
+    return live.http.request(method, path, headers=headers, json=body if takes_body else None).status_code
 
 
 class TestRoleGuard:
@@ -51,6 +58,11 @@ class TestRoleGuard:
     @pytest.mark.parametrize(("method", "path"), CLIENT)
     def test_refuses_reviewers_on_client_routes(self, live: Live, method: str, path: str) -> None:
         assert call(live, method, path, live.callers.reviewer) == 403
+
+    @pytest.mark.parametrize(("method", "path"), REVIEWER)
+    def test_refuses_clients_on_reviewer_routes(self, live: Live, method: str, path: str) -> None:
+        assert call(live, method, path, live.callers.client) == 403
+        assert call(live, method, path, live.callers.reviewer) not in (401, 403, 422)
 
     @pytest.mark.parametrize(("method", "path"), GUARDED)
     def test_lets_admins_in_everywhere(self, live: Live, method: str, path: str) -> None:

@@ -10,7 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 
-from api.errors import InvalidRequest, Unauthenticated, UnknownModel, build_problem, find_rule, render_error
+from api.errors import (
+    InvalidRequest,
+    RateLimited,
+    Unauthenticated,
+    UnknownModel,
+    build_problem,
+    find_rule,
+    render_error,
+)
 from data.errors import Conflict, InvalidDataset, NotFound, RowProblem
 from serving.errors import ArtifactInvalid, EngineOverloaded, ModelNotReady
 
@@ -21,6 +29,14 @@ class TestInvalidRequest:
     def test_crosses_processes(self) -> None:
         error = pickle.loads(pickle.dumps(UnknownModel("No.", "model")))
         assert (type(error), error.message, error.param) == (UnknownModel, "No.", "model")
+
+
+class TestRateLimited:
+    def test_crosses_processes_and_says_when_to_come_back(self) -> None:
+        error = pickle.loads(pickle.dumps(RateLimited(retry_after_s=7)))
+        response = render_error(error)
+        assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
+        assert json.loads(bytes(response.body))["error"]["type"] == "rate_limit_error"
 
 
 class TestFindRule:

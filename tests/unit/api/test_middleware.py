@@ -19,6 +19,25 @@ from tests.unit.api.live import QUESTION, Live
 SECRET = "I feel alone."
 
 
+ORIGIN = "https://chat.example"
+
+
+class TestCors:
+    def test_is_off_unless_configured(self, live: Live) -> None:
+        response = live.http.get("/healthz", headers={"Origin": ORIGIN})
+        assert not any(name.startswith("access-control") for name in response.headers)
+
+    def test_lets_the_configured_origin_in_and_no_other(self, settings: Settings) -> None:
+        with TestClient(create_app(settings.model_copy(update={"cors_origins": (ORIGIN,)}))) as http:
+            for origin, allowed in ((ORIGIN, ORIGIN), ("https://other.example", None)):
+                preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+                asked = http.options("/v1/chat/completions", headers=preflight)
+                refused = http.post("/v1/chat/completions", headers={"Origin": origin})
+                for response in (asked, refused):
+                    assert response.headers.get("Access-Control-Allow-Origin") == allowed
+                assert refused.status_code in (401, 422)
+
+
 class TestBodyLimit:
     def test_refuses_a_declared_length_before_parsing(self, live: Live) -> None:
         response = live.http.post("/v1/chat/completions", content=b"x" * (BODY_LIMIT_BYTES + 1))
@@ -68,6 +87,17 @@ class TestBodyLimit:
 
 
 class TestRequestEdge:
+    @pytest.mark.parametrize(
+        ("path", "caching"),
+        [("/healthz", None), ("/docs", None), ("/v1/models", "no-store"), ("/v1/nowhere", "no-store")],
+    )
+    def test_protects_every_answer(self, live: Live, path: str, caching: str | None) -> None:
+        headers = live.http.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        assert headers.get("Cache-Control") == caching
+
     def test_gives_each_request_an_id(self, live: Live) -> None:
         ids = {live.http.get(path).headers["X-Request-Id"] for path in ("/healthz", "/healthz", "/nowhere")}
         assert len(ids) == 3

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import redis
 from sqlalchemy import select
 from starlette.types import Message, Receive, Scope, Send
 
+from api.limits import PREFIX
+from db.keys import find_key
 from db.models import Completion
 from serving.chat import ChatService
 from serving.engine import CTranslate2Engine, Sampling
@@ -92,15 +95,24 @@ def hold_decode_threads(live: Live, gated: GatedEngine) -> None:
         gated.wait_paused()
 
 
+def count_open_replies(live: Live, broker_url: str) -> int:
+    """How many replies count against the limit of the client's key."""
+    with live.services.database.reading() as session:
+        key = find_key(session, live.callers.client["Authorization"].removeprefix("Bearer "))
+    assert key is not None
+    with redis.Redis.from_url(broker_url) as store:
+        return int(store.zcard(f"{PREFIX}replies:{key.id}"))
+
+
 def list_completions(live: Live) -> list[Completion]:
     with live.services.database.reading() as session:
         return list(session.scalars(select(Completion)))
 
 
-class TestHoldReply:
+class TestHoldExchange:
     @pytest.mark.parametrize("stream", [False, True])
     def test_a_client_that_goes_away_amid_its_reply_frees_its_slot(
-        self, live: Live, gated: GatedEngine, stream: bool
+        self, live: Live, gated: GatedEngine, broker_url: str, stream: bool
     ) -> None:
         notice = DisconnectNotice(live)
         with serve(notice) as address:
@@ -108,8 +120,10 @@ class TestHoldReply:
                 gated.wait_paused()
                 if stream:
                     assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                    assert count_open_replies(live, broker_url) == 1
             notice.wait_noticed()
             gated.gate.set()
+        assert count_open_replies(live, broker_url) == 0
         [row] = list_completions(live)
         assert row.finish_reason == "disconnect"
         assert 0 < row.reply_tokens <= PAUSE_AT_TOKEN
@@ -137,7 +151,9 @@ class TestHoldReply:
 
 
 class TestReplyStream:
-    def test_tells_of_a_failure_when_it_is_too_late_for_a_status(self, live: Live, gated: GatedEngine) -> None:
+    def test_tells_of_a_failure_when_it_is_too_late_for_a_status(
+        self, live: Live, gated: GatedEngine, broker_url: str
+    ) -> None:
         hold_decode_threads(live, gated)
         body = QUESTION | {"stream": True}
         with (
@@ -153,3 +169,4 @@ class TestReplyStream:
         assert '"code":"shutting_down"' in text
         assert "[DONE]" not in text
         assert list_completions(live) == []
+        assert count_open_replies(live, broker_url) == 0

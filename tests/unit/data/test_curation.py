@@ -135,6 +135,11 @@ class TestBuildSnapshotRows:
         kept = set(list_ids(result))
         assert all(row.row_id in kept for row in rated[:kept_each])
 
+    def test_caps_no_expert(self) -> None:
+        expert = [replace(row, is_expert=True) for row in build_ratings("reviewer:key-1", 8)]
+        others = [row for n in range(21) for row in build_ratings(f"rater {n}", 1)]
+        assert curate(*expert, *others).dropped == {}
+
     @pytest.mark.parametrize(
         ("context", "reply"),
         [

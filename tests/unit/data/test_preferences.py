@@ -22,6 +22,7 @@ def build_row(
     row_id: str | None = None,
     context: str = "I feel alone.",
     split: Split = Split.TRAIN,
+    is_expert: bool = False,
 ) -> SnapshotRow:
     row = PoolRow(
         row_id=row_id or f"feedback:{next(NUMBERS)}",
@@ -30,6 +31,7 @@ def build_row(
         messages=(Message(role="user", content=context),),
         reply=reply,
         rating=rating,
+        is_expert=is_expert,
     )
     return SnapshotRow(row=row, split=split)
 
@@ -59,6 +61,15 @@ class TestSelectSupervised:
             "correction",
             "good reply",
         ]
+
+    def test_takes_what_an_expert_says_twice(self) -> None:
+        replies = [
+            build_row("rewrite", kind=RowKind.CORRECTION, is_expert=True),
+            build_row("good reply", Rating.UP, is_expert=True),
+            build_row("bad reply", Rating.DOWN, is_expert=True),
+            build_row("correction", kind=RowKind.CORRECTION),
+        ]
+        assert list_replies(select_supervised(replies)) == [*["rewrite"] * 2, *["good reply"] * 2, "correction"]
 
 
 class TestSelectRated:

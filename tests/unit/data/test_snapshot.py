@@ -28,6 +28,7 @@ POOL_ROWS = st.builds(
     reply=TEXT,
     rating=st.none() | st.sampled_from(Rating),
     rater=st.none() | TEXT,
+    is_expert=st.booleans(),
     created_at_s=st.floats(0, 1e10),
 )
 SNAPSHOT_ROWS = st.lists(st.builds(SnapshotRow, row=POOL_ROWS, split=st.sampled_from(Split)), max_size=5).map(tuple)
@@ -70,7 +71,7 @@ class TestSaveSnapshot:
         save_snapshot(tmp_path / "snapshot", RESULT, 6, "pepper")
         table = pd.read_parquet(tmp_path / "snapshot" / ROWS_FILE)
         assert list(table.columns) == [
-            "row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating", "created_at_s"
+            "row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating", "is_expert", "created_at_s"
         ]  # fmt: skip
         assert json.loads(table.messages[0]) == [{"role": "user", "content": "Hello"}]
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from data.errors import NotFound
-from db.completions import ensure_conversation, get_completion
+from db.completions import ensure_conversation, get_completion, get_conversation, list_completions
 from db.models import Conversation
 from db.session import Database
 from tests.rows import add_client, add_completion, run_at_once
@@ -63,3 +63,32 @@ class TestGetCompletion:
             completion = add_completion(session, add_client(session))
             with pytest.raises(NotFound):
                 get_completion(session, completion.id, add_client(session))
+
+
+class TestGetConversation:
+    def test_does_not_find_another_clients(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id, other_id = add_client(session), add_client(session)
+            ensure_conversation(session, key_id, "talk", "ann")
+            assert get_conversation(session, key_id, "talk").end_user == "ann"
+            with pytest.raises(NotFound):
+                get_conversation(session, other_id, "talk")
+
+
+class TestListCompletions:
+    def test_goes_on_page_by_page_from_the_oldest(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            ids = [add_completion(session, key_id, "talk").id for _ in range(5)]
+            elsewhere = add_completion(session, key_id, "another").id
+        with database.reading() as session:
+            talk = get_conversation(session, key_id, "talk")
+            first = list_completions(session, talk, limit=3)
+            second = list_completions(session, talk, limit=3, after=first[-1].id)
+            with pytest.raises(NotFound):
+                list_completions(session, talk, limit=3, after="chatcmpl-none")
+        found = [row.id for row in [*first, *second]]
+        assert sorted(found) == sorted(ids)
+        assert elsewhere not in found
+        times_s = [row.created_at_s for row in [*first, *second]]
+        assert times_s == sorted(times_s)

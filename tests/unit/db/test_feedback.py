@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
 from data.vocabulary import Rating
-from db.feedback import FeedbackValues, count_new_ratings, get_feedback, put_feedback
-from db.models import Feedback
+from db.erasure import erase_end_user
+from db.feedback import (
+    FeedbackFilter,
+    FeedbackValues,
+    count_new_ratings,
+    delete_feedback,
+    get_feedback,
+    list_feedback,
+    list_feedback_on,
+    put_feedback,
+)
+from db.models import Feedback, FeedbackHistory
 from db.session import Database
 from tests.rows import add_client, add_completion, run_at_once
 
@@ -52,6 +64,30 @@ class TestPutFeedback:
         assert second.updated_at_s >= first_s
         assert (second.rating, second.reasons, second.correction, second.scores) == (Rating.UP, [], None, {})
 
+    def test_keeps_what_was_said_before_and_not_what_is_said_again(
+        self, database: Database, completion_id: str
+    ) -> None:
+        with database.transaction() as session:
+            for values in (DOWN, DOWN, UP, UP):
+                row, _ = put_feedback(session, completion_id, "ann", values)
+            assert row.times_given == 2
+            [before] = session.scalars(select(FeedbackHistory))
+        assert (before.feedback_id, before.rating, before.reasons) == (row.id, Rating.DOWN, ["cold", "too long"])
+        assert (before.correction, before.scores) == ("I hear you.", {"empathy": 1, "safety": 5})
+        assert row.created_at_s <= before.given_at_s <= before.replaced_at_s
+
+    def test_alternating_at_once_leave_one_row_and_every_change(self, database: Database, completion_id: str) -> None:
+        def put_both(session: Session) -> None:
+            put_feedback(session, completion_id, "ann", UP)
+            put_feedback(session, completion_id, "ann", DOWN)
+
+        run_at_once(database, 50, put_both)
+        with database.reading() as session:
+            row = session.scalars(select(Feedback)).one()
+            history = session.scalars(select(FeedbackHistory.rating).order_by(FeedbackHistory.id)).all()
+        assert (row.rating, row.times_given) == (Rating.DOWN, 100)
+        assert list(history) == ([Rating.UP, Rating.DOWN] * 50)[:-1]
+
     def test_raters_do_not_overwrite_each_other(self, database: Database, completion_id: str) -> None:
         with database.transaction() as session:
             put_feedback(session, completion_id, "ann", UP)
@@ -86,6 +122,58 @@ class TestGetFeedback:
             put_feedback(session, completion_id, "ann", UP)
             with pytest.raises(NotFound):
                 get_feedback(session, completion_id, "bob")
+
+
+class TestDeleteFeedback:
+    def test_takes_the_history_along(self, database: Database, completion_id: str) -> None:
+        with database.transaction() as session:
+            put_feedback(session, completion_id, "ann", UP)
+            put_feedback(session, completion_id, "ann", DOWN)
+            delete_feedback(session, completion_id, "ann")
+            assert session.scalars(select(FeedbackHistory)).all() == []
+            with pytest.raises(NotFound):
+                delete_feedback(session, completion_id, "ann")
+
+    def test_so_does_the_erasure_of_the_end_user(self, database: Database, completion_id: str) -> None:
+        with database.transaction() as session:
+            put_feedback(session, completion_id, "ann", DOWN)
+            put_feedback(session, completion_id, "ann", UP)
+            erase_end_user(session, "ann")
+            assert session.scalars(select(FeedbackHistory)).all() == []
+
+
+class TestListFeedback:
+    def test_goes_back_page_by_page(self, database: Database, completion_id: str) -> None:
+        with database.transaction() as session:
+            ids = [put_feedback(session, completion_id, f"rater {number}", UP)[0].id for number in range(5)]
+            first = list_feedback(session, FeedbackFilter(), limit=3)
+            second = list_feedback(session, FeedbackFilter(), limit=3, before=first[-1][0].id)
+        assert [row.id for row, _ in [*first, *second]] == ids[::-1]
+        assert {completion.id for _, completion in first} == {completion_id}
+
+    def test_filters(self, database: Database, completion_id: str) -> None:
+        with database.transaction() as session:
+            put_feedback(session, completion_id, "ann", UP)
+            late, _ = put_feedback(session, completion_id, "bob", DOWN)
+
+            def list_raters(**wanted: Any) -> list[str]:
+                return [row.rater for row, _ in list_feedback(session, FeedbackFilter(**wanted), limit=9)]
+
+            assert list_raters() == ["bob", "ann"]
+            assert list_raters(rating=Rating.UP) == ["ann"]
+            assert list_raters(rater="bob") == ["bob"]
+            assert list_raters(version=0) == []  # no version wrote the reply
+            assert list_raters(since_s=late.updated_at_s + 1) == []
+            assert "bob" in list_raters(since_s=late.updated_at_s)
+
+
+class TestListFeedbackOn:
+    def test_lists_what_all_say_of_these(self, database: Database, completion_id: str) -> None:
+        with database.transaction() as session:
+            put_feedback(session, completion_id, "ann", UP)
+            put_feedback(session, completion_id, "bob", DOWN)
+            assert [row.rater for row in list_feedback_on(session, [completion_id])] == ["ann", "bob"]
+            assert list_feedback_on(session, []) == []
 
 
 class TestCountNewRatings:

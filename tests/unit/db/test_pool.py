@@ -32,7 +32,7 @@ class TestListPoolRows:
         )
         assert row.created_at_s > 0
 
-    def test_has_a_row_for_each_rater_and_another_for_a_correction(self, database: Database) -> None:
+    def test_has_a_row_for_each_rater_experts_first_and_another_for_a_correction(self, database: Database) -> None:
         up = FeedbackValues(rater_kind="end_user", rating=Rating.UP)
         corrected = FeedbackValues(rater_kind="reviewer", rating=Rating.DOWN, correction="I hear you.")
         with database.transaction() as session:
@@ -40,10 +40,10 @@ class TestListPoolRows:
             put_feedback(session, completion.id, "ann", up)
             put_feedback(session, completion.id, "bob", corrected)
             rows = list_pool_rows(session)
-        assert [(row.row_id, row.kind, row.rater, row.rating, row.reply) for row in rows] == [
-            ("feedback:1", RowKind.REPLY, "ann", Rating.UP, "Cheer up."),
-            ("feedback:2", RowKind.REPLY, "bob", Rating.DOWN, "Cheer up."),
-            ("correction:2", RowKind.CORRECTION, "bob", None, "I hear you."),
+        assert [(row.row_id, row.kind, row.rater, row.rating, row.reply, row.is_expert) for row in rows] == [
+            ("feedback:2", RowKind.REPLY, "bob", Rating.DOWN, "Cheer up.", True),
+            ("correction:2", RowKind.CORRECTION, "bob", None, "I hear you.", True),
+            ("feedback:1", RowKind.REPLY, "ann", Rating.UP, "Cheer up.", False),
         ]
         for row in rows:
             assert row.cluster == "conversation:talk"

@@ -101,6 +101,10 @@ class TestListRuns:
         with database.reading() as session:
             assert [run.id for run in list_runs(session)] == [second, first]
             assert [run.id for run in list_runs(session, limit=1)] == [second]
+            assert [run.id for run in list_runs(session, before=second)] == [first]
+            assert list_runs(session, before=first) == []
+            with pytest.raises(NotFound):
+                list_runs(session, before="run-none")
 
 
 class TestFindActiveRun:

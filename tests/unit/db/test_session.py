@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -26,6 +27,30 @@ class TestBuildUrl:
 
     def test_leaves_sqlite_alone(self) -> None:
         assert build_url("sqlite:///var/ratchet.db").render_as_string() == "sqlite:///var/ratchet.db"
+
+
+class TestCompact:
+    def test_leaves_no_byte_of_what_was_deleted(self, tmp_path: Path, sqlite_template: Path) -> None:
+        path = Path(shutil.copy(sqlite_template, tmp_path / "ratchet.db"))
+        database = Database(f"sqlite:///{path}")
+        with database.transaction() as session:
+            key, _ = create_key(session, KeyRole.CLIENT, "a canary")
+            session.flush()
+            session.delete(key)
+            create_key(session, KeyRole.CLIENT, "a parrot")
+        assert database.compact()
+        files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert (b"a canary" in files, b"a parrot" in files) == (False, True)
+        database.dispose()
+
+    def test_leaves_the_rows(self, database: Database) -> None:
+        with database.transaction() as session:
+            create_key(session, KeyRole.CLIENT, "kept")
+        with database.reading() as session:
+            count_keys(session)  # its connection, which may not write, is the next one to be used
+        assert database.compact()
+        with database.transaction() as session:
+            assert count_keys(session) == 1
 
 
 class TestTransaction:

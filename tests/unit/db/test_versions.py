@@ -49,6 +49,7 @@ class TestRegisterVersion:
             assert register(session, add_finished_run(session)) == 1
             assert register(session, add_finished_run(session)) == 2
             assert [version.number for version in list_versions(session)] == [2, 1, 0]
+            assert [version.number for version in list_versions(session, limit=1, before=2)] == [1]
 
     def test_a_run_keeps_its_version(self, database: Database) -> None:
         with database.transaction() as session:

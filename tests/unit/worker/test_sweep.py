@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from data.vocabulary import Rating, RunStatus
+from data.vocabulary import Rating, RunStatus, ScheduleMode
 from db.feedback import FeedbackValues, put_feedback
 from db.runs import claim_run, create_run, get_run, mark_nudged
+from db.schedule import put_schedule
 from db.session import Database
 from settings import Settings
 from tests.rows import add_client, add_completion
@@ -54,3 +55,16 @@ class TestSweepRuns:
         settings = build_settings(tmp_path, schedule_s=3600, schedule_min_ratings=wanted)
         sweeps = [sweep_runs(database, settings) for _ in range(3)]  # three beats at once
         assert [bool(sweep.scheduled) for sweep in sweeps] == [starts, False, False]
+
+    @pytest.mark.parametrize(("interval_s", "starts"), [(0, False), (3600, True)])
+    def test_goes_by_what_an_admin_has_set_since(
+        self, database: Database, tmp_path: Path, interval_s: int, starts: bool
+    ) -> None:
+        settings = build_settings(tmp_path, schedule_s=3600, schedule_min_ratings=2)
+        with database.transaction() as session:
+            completion = add_completion(session, add_client(session))
+            put_feedback(session, completion.id, "ann", FeedbackValues(rater_kind="end_user", rating=Rating.UP))
+        assert not sweep_runs(database, settings).scheduled
+        with database.transaction() as session:
+            put_schedule(session, interval_s=interval_s, min_ratings=1, mode=ScheduleMode.AUTO, updated_by="an admin")
+        assert bool(sweep_runs(database, settings).scheduled) is starts

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from data.preferences import build_pairs
+from data.vocabulary import SnapshotRow, Split
 from db.models import Completion, Conversation
-from tests.unit.api.live import QUESTION, Live
+from db.pool import list_pool_rows
+from settings import Settings
+from tests.unit.api.live import QUESTION, Artifacts, Live, start_app
 
 URL = "/v1/chat/completions"
 CRISIS = {"messages": [{"role": "user", "content": "I want to kill myself."}]}
@@ -103,10 +107,10 @@ class TestCreateChatCompletion:
     @pytest.mark.parametrize(
         ("members", "param"),
         [
-            ({"n": 2}, "n"),
             ({"tools": [{"type": "function"}]}, "tools"),
             ({"functions": [{"name": "f"}]}, "functions"),
             ({"logit_bias": {"1": 5}}, "logit_bias"),
+            ({"logprobs": True}, "logprobs"),
             ({"messages": [{"role": "assistant", "content": "Hello."}]}, "messages"),
         ],
     )
@@ -131,6 +135,8 @@ class TestCreateChatCompletion:
             {"top_p": 0},
             {"max_tokens": 0},
             {"stop": list("abcde")},
+            {"n": 0},
+            {"n": 5},
         ],
     )
     def test_refuses_another_shape(self, live: Live, members: dict[str, Any]) -> None:
@@ -143,6 +149,41 @@ class TestCreateChatCompletion:
         response = live.http.post(URL, json={"messages": messages}, headers=live.callers.client)
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "context_length_exceeded"
+
+    def test_gives_choices_that_are_rated_one_by_one(self, live: Live) -> None:
+        body = live.chat(n=2, temperature=1.5)
+        rows = [get_completion(live, completion_id) for completion_id in (body["id"], f"{body['id']}-1")]
+        assert [row.reply for row in rows] == [choice["message"]["content"] for choice in body["choices"]]
+        assert rows[0].reply != rows[1].reply
+        assert rows[0].conversation_id == rows[1].conversation_id
+        assert body["usage"]["completion_tokens"] == rows[0].reply_tokens + rows[1].reply_tokens == 16
+        for choice, rating in enumerate(("up", "down")):
+            said = {"completion_id": body["id"], "choice": choice, "rating": rating}
+            response = live.http.post("/v1/feedback", json=said, headers=live.callers.client)
+            assert (response.status_code, response.json()["completion_id"]) == (201, rows[choice].id)
+        with live.services.database.reading() as session:
+            snapshot = [SnapshotRow(row=row, split=Split.TRAIN) for row in list_pool_rows(session)]
+        [pair] = build_pairs(snapshot)
+        assert (pair.chosen, pair.rejected) == (rows[0].reply, rows[1].reply)
+
+    def test_counts_all_choices_against_the_limit_of_the_key(self, settings: Settings, artifacts: Artifacts) -> None:
+        settings = settings.model_copy(update={"streams_per_key": 2})
+        with start_app(settings, artifacts) as live:
+            refused = live.http.post(URL, json=QUESTION | {"n": 3}, headers=live.callers.client)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_replies")
+            assert refused.headers["Retry-After"]
+            for stream in (False, True, False):  # each has ended when the next begins
+                members = QUESTION | {"n": 2, "stream": stream}
+                assert live.http.post(URL, json=members, headers=live.callers.client).status_code == 200
+            assert live.http.post(URL, json=CRISIS | {"n": 3}, headers=live.callers.client).status_code == 200
+            assert live.http.post(URL, json=QUESTION | {"n": 3}, headers=live.callers.admin).status_code == 200
+
+    def test_leaves_out_old_turns_above_the_limit_of_prompts(self, settings: Settings, artifacts: Artifacts) -> None:
+        with start_app(settings.model_copy(update={"max_prompt_tokens": 30}), artifacts) as live:
+            turns = [{"role": role, "content": "word word word"} for role in ("user", "assistant") * 3]
+            usage = live.chat(messages=[*turns, {"role": "user", "content": "And now?"}])["usage"]
+        assert usage["prompt_tokens"] <= 30
+        assert usage["dropped_turns"] > 0
 
     def test_says_how_many_turns_were_dropped(self, live: Live) -> None:
         turns = [{"role": role, "content": "word " * 60} for role in ("user", "assistant")]

@@ -6,6 +6,8 @@ import gzip
 
 import httpx2
 import pytest
+from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from db.examples import count_examples
 from tests.unit.api.live import Live
@@ -48,4 +50,27 @@ class TestUploadExamples:
         assert response.json()["imported"] == 1
 
     def test_wants_a_file(self, live: Live) -> None:
-        assert live.http.post("/v1/admin/examples", headers=live.callers.admin).status_code == 422
+        for files in (None, {"other": ("a.csv", GOOD)}, {"file": (None, "text")}):
+            response = live.http.post("/v1/admin/examples", files=files, headers=live.callers.admin)
+            assert response.status_code == 422
+            assert response.json()["problems"] == [{"where": "body.file", "reason": "Field required"}]
+
+    def test_refuses_a_broken_form(self, live: Live) -> None:
+        headers = live.callers.admin | {"Content-Type": "multipart/form-data; boundary=x"}
+        assert live.http.post("/v1/admin/examples", content=b"--y", headers=headers).status_code == 400
+
+    def test_asks_for_the_key_before_it_reads_the_body(self, live: Live) -> None:
+        reads = 0
+
+        async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+            async def count_reads() -> Message:
+                nonlocal reads
+                reads += 1
+                return await receive()
+
+            await live.app(scope, count_reads, send)
+
+        response = TestClient(watch).post(
+            "/v1/admin/examples", files={"file": ("a.csv", GOOD)}, headers=live.callers.client
+        )
+        assert (response.status_code, reads) == (403, 0)

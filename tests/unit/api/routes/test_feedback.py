@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from db.models import Feedback, FeedbackHistory
 from tests.unit.api.live import Live
 
 URL = "/v1/feedback"
@@ -33,12 +38,40 @@ class TestCreateFeedback:
         assert {name: body[name] for name in said} == said
         assert (body["rater"], body["times_given"]) == ("ben", 1)
 
+    def test_lets_no_client_pass_for_an_expert(self, live: Live) -> None:
+        status, body = rate(live, live.chat()["id"], user="reviewer:key-1")
+        assert status == 422
+        assert "marks experts" in str(body)
+
     def test_replaces_what_the_rater_said_before(self, live: Live) -> None:
         completion_id = live.chat()["id"]
         assert rate(live, completion_id, comment="Good.")[0] == 201
         status, body = rate(live, completion_id, rating="down")
         assert status == 200
         assert (body["rating"], body["comment"], body["times_given"]) == ("down", None, 2)
+
+    def test_the_same_again_changes_nothing(self, live: Live) -> None:
+        completion_id = live.chat()["id"]
+        first, second = rate(live, completion_id, comment="Good."), rate(live, completion_id, comment="Good.")
+        assert (first[0], second[0]) == (201, 200)
+        assert first[1] == second[1]
+
+    @pytest.mark.parametrize("ratings", [("up",), ("up", "down")])
+    def test_two_hundred_at_once_leave_one_row_with_the_last_word(self, live: Live, ratings: tuple[str, ...]) -> None:
+        completion_id = live.chat()["id"]
+        with ThreadPoolExecutor(40) as threads:
+            answers = list(
+                threads.map(lambda number: rate(live, completion_id, rating=ratings[number % len(ratings)]), range(200))
+            )
+        assert sorted(status for status, _ in answers) == [200] * 199 + [201]
+        last = max((body for _, body in answers), key=itemgetter("times_given"))
+        with live.services.database.reading() as session:
+            row = session.scalars(select(Feedback)).one()
+            history = session.scalars(select(FeedbackHistory).order_by(FeedbackHistory.id)).all()
+        assert (row.rating, row.times_given) == (last["rating"], last["times_given"])
+        said = [*(entry.rating for entry in history), row.rating]
+        assert len(said) == row.times_given
+        assert all(one != other for one, other in pairwise(said))
 
     def test_takes_the_end_user_as_the_rater(self, live: Live) -> None:
         assert rate(live, live.chat(user="ann")["id"])[1]["rater"] == "ann"
@@ -88,3 +121,25 @@ class TestReadFeedback:
 
     def test_refuses_an_id_that_no_store_can_hold(self, live: Live) -> None:
         assert live.http.get(f"{URL}/%00", headers=live.callers.client).status_code == 422
+
+
+class TestRemoveFeedback:
+    def test_takes_it_back_with_its_history(self, live: Live) -> None:
+        completion_id = live.chat()["id"]
+        rate(live, completion_id)
+        rate(live, completion_id, rating="down")
+        for status in (204, 404):
+            assert live.http.delete(f"{URL}/{completion_id}", headers=live.callers.client).status_code == status
+        with live.services.database.reading() as session:
+            assert session.scalars(select(Feedback)).all() == []
+            assert session.scalars(select(FeedbackHistory)).all() == []
+
+    def test_leaves_what_others_said(self, live: Live) -> None:
+        body = live.chat(n=2)
+        rate(live, body["id"], user="ann")
+        rate(live, body["id"], user="ben")
+        rate(live, body["id"], user="ann", choice=1)
+        response = live.http.delete(f"{URL}/{body['id']}?user=ann&choice=1", headers=live.callers.client)
+        assert response.status_code == 204
+        with live.services.database.reading() as session:
+            assert sorted(session.scalars(select(Feedback.rater))) == ["ann", "ben"]

@@ -6,7 +6,8 @@ import redis
 
 from db.models import Run
 from settings import Settings
-from tests.unit.api.live import Artifacts, Live, start_app
+from tests.rows import add_finished_run
+from tests.unit.api.live import Artifacts, Live, read_pages, start_app
 
 URL = "/v1/admin/runs"
 QUEUE = "celery"
@@ -55,10 +56,20 @@ class TestStartRun:
         assert run_id in response.json()["detail"]
 
 
-class TestListNewestRuns:
+class TestListAllRuns:
     def test_lists_them(self, live: Live) -> None:
         run = live.http.post(URL, headers=live.callers.admin).json()
-        assert live.http.get(URL, headers=live.callers.admin).json() == {"data": [run]}
+        assert live.http.get(URL, headers=live.callers.admin).json() == {"data": [run], "next_cursor": None}
+
+    def test_goes_back_page_by_page(self, live: Live) -> None:
+        with live.services.database.transaction() as session:
+            ids = [add_finished_run(session) for _ in range(3)]
+        pages = list(read_pages(live, URL, limit=2))
+        assert [len(page) for page in pages] == [2, 1]
+        assert sorted(run["id"] for page in pages for run in page) == sorted(ids)
+
+    def test_knows_no_other_cursor(self, live: Live) -> None:
+        assert live.http.get(f"{URL}?cursor=run-1", headers=live.callers.admin).status_code == 404
 
 
 class TestReadRun:

@@ -1,0 +1,133 @@
+"""Limits of each key: how often it may call, and how many replies may be on their way to it at once.
+
+They are kept in the broker's store, so that all server processes count together, and hold nothing but ids. When the
+store does not answer, nobody is limited and a metric tells: a client must not be cut off from help by a cache.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from api.errors import RateLimited, TooManyReplies
+from api.metrics import Metrics
+from data.vocabulary import KeyRole
+from db.models import ApiKey
+from settings import Settings
+
+PREFIX = "ratchet:limit:"
+_ANSWER_S = 0.25  # a store that takes longer counts as down
+_PAUSE_S = 5.0  # how long a store that is down is left alone
+_REPLY_S = 600  # after so long a reply no longer counts: its server died
+
+# A token bucket as one number: when it will be full again.
+# ARGV: seconds for one token to come, tokens in a full bucket. Returns the seconds to wait, "0" for none.
+_TAKE_TOKEN = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + ARGV[1]
+local wait = full_at - now - ARGV[1] * ARGV[2]
+if wait > 0 then return tostring(wait) end
+redis.call('SET', KEYS[1], string.format('%.6f', full_at), 'PX', math.ceil((full_at - now) * 1000))
+return '0'
+"""
+
+# The replies on their way, each with the time after which it no longer counts.
+# ARGV: most replies, seconds that one counts, ids. Returns whether they were let in.
+_ADD_REPLIES = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) + #ARGV - 2 > tonumber(ARGV[1]) then return 0 end
+for i = 3, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i]) end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class OpenReplies:
+    """Replies that count against the limit of their key until they are closed."""
+
+    def __init__(self, limits: Limits, key_id: str, reply_ids: Sequence[str]) -> None:
+        self._limits = limits
+        self._key_id = key_id
+        self._reply_ids = reply_ids
+
+    @property
+    def is_open(self) -> bool:
+        """Whether they still count."""
+        return bool(self._reply_ids)
+
+    def close(self) -> None:
+        """Count them no longer; idempotent."""
+        reply_ids, self._reply_ids = self._reply_ids, ()
+        if reply_ids:
+            self._limits.drop_replies(self._key_id, reply_ids)
+
+
+class Limits:
+    """Asks the store; admins are not limited. May be used from many threads."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Connect lazily; without a broker nobody is limited."""
+        self._settings = settings
+        self._metrics = metrics
+        self._store = _open_store(settings.broker) if settings.broker else None
+        self._paused_until_s = 0.0
+
+    def take_request(self, key: ApiKey) -> None:
+        """Count one request.
+
+        Raises:
+            RateLimited: the key has used up its requests.
+        """
+        if key.role is KeyRole.ADMIN:
+            return
+        token_s, burst = 60 / self._settings.rate_per_minute, self._settings.rate_burst
+        wait_s = float(self._ask(_TAKE_TOKEN, f"rate:{key.id}", token_s, burst) or 0)
+        if wait_s > 0:
+            self._metrics.limited.labels("rate").inc()
+            raise RateLimited(retry_after_s=math.ceil(wait_s))
+
+    def open_replies(self, key: ApiKey, reply_ids: Sequence[str]) -> OpenReplies:
+        """Count replies that begin.
+
+        Raises:
+            TooManyReplies: with these it would be too many at once.
+        """
+        if key.role is KeyRole.ADMIN or not reply_ids:
+            return OpenReplies(self, key.id, ())
+        if self._ask(_ADD_REPLIES, f"replies:{key.id}", self._settings.streams_per_key, _REPLY_S, *reply_ids) == 0:
+            self._metrics.limited.labels("replies").inc()
+            raise TooManyReplies
+        return OpenReplies(self, key.id, reply_ids)
+
+    def drop_replies(self, key_id: str, reply_ids: Sequence[str]) -> None:
+        """Count these replies no longer."""
+        self._ask("return redis.call('ZREM', KEYS[1], unpack(ARGV))", f"replies:{key_id}", *reply_ids)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._store:
+            self._store.close()
+
+    def _ask(self, script: str, name: str, *arguments: str | float) -> Any:
+        """What the script returns, or None when the store does not answer."""
+        if self._store and time.monotonic() >= self._paused_until_s:
+            try:
+                return self._store.eval(script, 1, PREFIX + name, *arguments)
+            except RedisError:
+                self._paused_until_s = time.monotonic() + _PAUSE_S
+        self._metrics.unlimited.inc()
+        return None
+
+
+def _open_store(url: str) -> Redis:
+    retry_once = Retry(NoBackoff(), 1)  # a connection may have died while it was idle
+    return Redis.from_url(url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=retry_once)
