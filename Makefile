@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types migrate bench
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -27,6 +27,9 @@ up: setup  ## Start the embedded stack and stay
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
 
+test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
+	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
+
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
@@ -44,3 +47,9 @@ migrate: setup  ## Bring the database to the newest schema
 
 bench: setup  ## One run on real counselling data, when it is there
 	$(BIN)/python benchmarks/counsel_chat.py
+
+bench-scrubbing: setup  ## Recall and precision of scrubbing on labelled sentences, when they are there
+	$(BIN)/python benchmarks/scrubbing.py
+
+bench-api: setup  ## What the API adds to a reply, at 100 and 500 requests a second
+	$(BIN)/python -m benchmarks.api_overhead

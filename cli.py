@@ -8,7 +8,6 @@ import hashlib
 import json
 import signal
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,26 +16,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from data.errors import InvalidDataset, InvalidRecipe, RatchetError
 from data.ingestion import read_examples
 from data.recipe import build_recipe
-from data.vocabulary import KeyRole, RunStatus
+from data.vocabulary import KeyRole
 from db import promotions, runs, versions
-from db.evaluations import find_evaluation
 from db.examples import add_examples
-from db.keys import create_key
-from db.models import Run
+from db.keys import create_key, list_keys, revoke_key
 from db.session import Database
 from settings import Settings, get_settings
 
@@ -47,7 +36,6 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(db_app, name="db")
 console, errors = Console(), Console(stderr=True)
 
-_POLL_S = 0.5
 _WORKER_ANSWER_S = 3.0  # how long `improve --wait` waits for a sign of a worker
 
 
@@ -172,6 +160,7 @@ def improve(
     set_: Annotated[list[str] | None, typer.Option("--set", help="One recipe field, as name=value.")] = None,
 ) -> None:
     """Queue a run that trains, evaluates and perhaps promotes a new version."""
+    from waiting import await_run
     from worker.queue import get_celery, send_nudge
 
     values = _read_recipe(recipe, set_ or [])
@@ -188,7 +177,7 @@ def improve(
             raise RatchetError(
                 f"No worker answers, so {run.id} stays queued; start `ratchet up` (or `ratchet worker`) and it begins."
             )
-        sys.exit(_await_run(database, run.id))
+        sys.exit(await_run(console, database, run.id))
 
 
 @app.command("runs")
@@ -255,6 +244,26 @@ def create_key_command(
     print(secret)
 
 
+@keys_app.command("list")
+def show_keys() -> None:
+    """List the keys without their secrets."""
+    with _open_database() as database, database.reading() as session:
+        found = list_keys(session)
+    table = Table("key", "role", "name", "begins", "made", "", box=None, pad_edge=False)
+    for key in found:
+        mark = "revoked" if key.revoked_at_s else ""
+        table.add_row(key.id, key.role, key.name, f"{key.prefix}…", _format_time(key.created_at_s), mark)
+    console.print(table if found else "There are no keys yet; make one with `ratchet keys create --role client`.")
+
+
+@keys_app.command("revoke")
+def revoke_key_command(key_id: Annotated[str, typer.Argument(help="The id that `ratchet keys list` shows.")]) -> None:
+    """Refuse a key from now on."""
+    with _open_database() as database, database.transaction() as session:
+        key = revoke_key(session, key_id)
+    console.print(f"Key {key.id} ({key.name}) is refused from now on.", highlight=False)
+
+
 @app.command()
 def demo() -> None:
     """Show the whole loop on the samples: chat, rate, train, judge, promote."""
@@ -302,48 +311,6 @@ def _read_recipe(file: Path | None, assignments: list[str]) -> dict[str, Any]:
         except ValueError:
             values[name] = value  # a plain word, such as last:4
     return values
-
-
-def _await_run(database: Database, run_id: str) -> int:
-    """Show the progress until the outcome; 0 when the run was judged (or had too little to train on), else 1."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("queued", total=None)
-        while True:
-            with database.reading() as session:
-                run = runs.get_run(session, run_id)
-            if not RunStatus(run.status).is_active:
-                break
-            progress = run.progress or {}
-            loss = f", loss {progress['loss']:.3f}" if progress.get("loss") else ""
-            bars.update(
-                task,
-                description=f"{progress.get('stage', run.status)}{loss}",
-                completed=progress.get("step", 0),
-                total=progress.get("of"),
-            )
-            time.sleep(_POLL_S)
-    _print_outcome(database, run)
-    return 0 if run.status in (RunStatus.SUCCEEDED, RunStatus.REFUSED, RunStatus.SKIPPED) else 1
-
-
-def _print_outcome(database: Database, run: Run) -> None:
-    console.print(f"{run.id}: {run.status}", style="bold", highlight=False)
-    with database.reading() as session:
-        evaluation = find_evaluation(session, run.id)
-    decision = evaluation.decision if evaluation else None
-    sentences = [reason["sentence"] for reason in decision["reasons"]] if decision else [run.reason or ""]
-    for sentence in sentences:
-        console.print(f"  {sentence}", highlight=False)
-    page = get_settings().runs / run.id / f"attempt-{run.attempt}" / "report.html"
-    if page.exists():
-        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
 def _format_time(seconds: float) -> str:

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     rate_burst: int = Field(default=120, ge=1)  # requests of one key at once
     streams_per_key: int = Field(default=64, ge=1)  # replies on their way to one key; one more gets 429
     cors_origins: tuple[str, ...] = ()  # origins whose pages may call, as a JSON list; none: CORS is off
+    otlp_endpoint: str = ""  # OTLP/HTTP collector of traces, such as http://localhost:4318; empty: no traces
     poll_s: float = Field(default=1.0, gt=0)  # how often the API looks for a moved production pointer
     lease_s: float = Field(default=30.0, gt=0)  # a run whose worker is silent this long may be claimed by another
     tick_s: float = Field(default=10.0, gt=0)  # how often beat sweeps lost nudges and dead runs

@@ -28,12 +28,16 @@ from api.routes import (
     models,
     promotions,
     reviews,
+    run_events,
     runs,
     schedule,
     versions,
 )
 from api.services import open_services
+from api.traces import TraceRequests, build_provider
 from data.unpacking import MAX_PACKED_BYTES
+from serving.handle import load_handle
+from serving.slot import LoadHandle
 from settings import Settings
 
 API_VERSION = "1"
@@ -46,6 +50,7 @@ _ROUTERS = (
     feedback.router,
     conversations.router,
     runs.router,
+    run_events.router,
     versions.router,
     promotions.router,
     schedule.router,
@@ -63,8 +68,12 @@ starts runs and moves production under `/v1/admin`; experts review replies under
 gets a problem document; a key that asks too much gets 429 and `Retry-After`."""
 
 
-def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS, load: LoadHandle = load_handle
+) -> FastAPI:
     """The app; the database, the model and the watch on production are opened when it starts.
+
+    `load` makes of an artifact what answers.
 
     Raises:
         RuntimeError: a route declares no access.
@@ -72,15 +81,19 @@ def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = 
     configure_logs()
     settings = settings or Settings()
     metrics = Metrics()
+    traces = build_provider(settings.otlp_endpoint) if settings.otlp_endpoint else None
 
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
-        with open_services(settings, metrics) as services:
+        with open_services(settings, metrics, load) as services:
             app.state.services = services
             yield
+        if traces:
+            traces.shutdown()
 
     app = FastAPI(
         title="Ratchet",
+        generate_unique_id_function=lambda route: route.name,
         description=_DESCRIPTION,
         version=API_VERSION,
         lifespan=live,
@@ -102,6 +115,8 @@ def create_app(settings: Settings | None = None, routers: Sequence[APIRouter] = 
             expose_headers=["Retry-After", "X-Request-Id", "X-Ratchet-Version", "X-Ratchet-Digest"],
         )
     app.add_middleware(RequestEdge, metrics=metrics)  # the last one is the outermost
+    if traces:
+        app.add_middleware(TraceRequests, provider=traces)
     app.openapi = partial(_build_openapi, app)  # type: ignore[method-assign]
     return app
 

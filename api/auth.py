@@ -12,7 +12,6 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from api.errors import RoleForbidden, Unauthenticated
 from api.services import ServicesDep
 from data.vocabulary import KeyRole
-from db.keys import find_key
 from db.models import ApiKey
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`ratchet keys create --role ROLE`")
@@ -33,14 +32,13 @@ class RoleGuard:
         """The caller's key.
 
         Raises:
-            Unauthenticated: there is none, or it is unknown or revoked.
+            Unauthenticated: there is none, or it is unknown or was revoked (`KeyRing` tells when).
             RoleForbidden: it has another role.
             RateLimited: it was used too often of late.
         """
         if credentials is None:
             raise Unauthenticated
-        with services.database.reading() as session:
-            key = find_key(session, credentials.credentials)
+        key = services.keys.find(credentials.credentials)
         if key is None:
             raise Unauthenticated
         if key.role not in (self.role, KeyRole.ADMIN):

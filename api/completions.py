@@ -23,6 +23,7 @@ from serving.engine import Sampling
 
 DISCONNECT = "disconnect"  # the finish reason of a reply whose client went away
 _GREEDY_BELOW = 0.01  # a temperature that would overflow when the engine divides by it
+_LEAST_TOP_P = 1e-6  # leaves one token, as anything below; the engine would round that to a forbidden 0
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class Exchange:
         """Commit the completions of the replies, which have ended, so that they can be rated."""
         wanted = self.request.metadata.conversation_id if self.request.metadata else None
         with self.services.database.transaction() as session:
-            conversation = ensure_conversation(session, self.key_id, wanted, self.request.user)
+            conversation_id = ensure_conversation(session, self.key_id, wanted, self.request.user)
             for index, reply in enumerate(self.replies):
-                self._create_completion(session, conversation.id, build_choice_id(self.completion_id, index), reply)
+                self._create_completion(session, conversation_id, build_choice_id(self.completion_id, index), reply)
         usage, tokens = self.build_usage(), self.services.metrics.tokens
         tokens.labels("prompt").inc(usage.prompt_tokens)
         tokens.labels("reply").inc(usage.completion_tokens)
@@ -153,7 +154,7 @@ def build_sampling(request: ChatCompletionCreate, max_reply_tokens: int) -> Samp
     return Sampling(
         max_tokens=min(wanted_tokens, max_reply_tokens),
         temperature=0.0 if temperature < _GREEDY_BELOW else temperature,
-        top_p=DEFAULT_TOP_P if request.top_p is None else request.top_p,
+        top_p=DEFAULT_TOP_P if request.top_p is None else max(request.top_p, _LEAST_TOP_P),
         stop=tuple(stop),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy import exc
 from starlette.exceptions import HTTPException
 
@@ -157,11 +158,21 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _phrase(status)} for status in statuses}
 
 
-async def _handle(_: Request, error: Exception) -> JSONResponse:
+async def _handle(request: Request, error: Exception) -> JSONResponse:
     rule = find_rule(error)
     if rule.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request failed", action="request_failed", code=rule.code, error=type(error).__name__)
-    return render_error(error)
+    response = render_error(error)
+    if rule.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_list_methods(request))
+    return response
+
+
+def _list_methods(request: Request) -> list[str]:
+    """Every method of the path that was asked for; the router names those of one route only."""
+    path = request.scope["route"].path
+    routes = iter_route_contexts(request.app.routes)
+    return sorted(method for route in routes if route.path == path for method in route.methods or ())
 
 
 def _list_items(error: Exception) -> list[ProblemItem]:

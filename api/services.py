@@ -10,13 +10,15 @@ from typing import Annotated
 from celery import Celery
 from fastapi import Depends, Request
 
+from api.keyring import KeyRing
 from api.limits import Limits
 from api.metrics import Metrics
 from api.watch import ProductionWatch
 from db.session import Database
 from serving.chat import ChatService
+from serving.handle import load_handle
 from serving.scheduler import Scheduler
-from serving.slot import ModelSlot
+from serving.slot import LoadHandle, ModelSlot
 from settings import Settings
 from worker.queue import build_celery
 
@@ -29,6 +31,7 @@ class Services:
 
     settings: Settings
     database: Database
+    keys: KeyRing
     slot: ModelSlot
     scheduler: Scheduler
     chat: ChatService
@@ -39,12 +42,12 @@ class Services:
 
 
 @contextmanager
-def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
+def open_services(settings: Settings, metrics: Metrics, load: LoadHandle = load_handle) -> Iterator[Services]:
     """Open everything and begin to watch production; at the end, let running replies end and close it all."""
     with ExitStack() as stack:
         database = Database(settings.database)
         stack.callback(database.dispose)
-        slot = ModelSlot(settings.compute_type, settings.threads)
+        slot = ModelSlot(settings.compute_type, settings.threads, load)
         stack.callback(slot.close)
         scheduler = Scheduler(settings.queue_limit, threads=min(settings.threads, _MAX_DECODE_THREADS))
         stack.callback(scheduler.close)
@@ -59,6 +62,7 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
         yield Services(
             settings=settings,
             database=database,
+            keys=KeyRing(database),
             slot=slot,
             scheduler=scheduler,
             chat=ChatService(slot, scheduler, settings.max_reply_tokens, settings.max_prompt_tokens),
@@ -69,7 +73,7 @@ def open_services(settings: Settings, metrics: Metrics) -> Iterator[Services]:
         )
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:  # async, for else it would take a thread each time
     """The services of the app that answers the request."""
     services: Services = request.app.state.services
     return services

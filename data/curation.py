@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from data.cleaning import clean_text
 from data.crisis import find_crisis
 from data.overlap import list_word_runs
 from data.preferences import select_rated, select_supervised
 from data.recipe import Recipe
+from data.scrubbing import scrub_text
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
-from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 
 BURST_RATINGS = 30  # the most that one rater gives within BURST_WINDOW_S and is believed
 BURST_WINDOW_S = 60.0
@@ -23,14 +24,15 @@ CAP_FREE_RATERS = 20  # up to so many raters there is no cap
 
 @dataclass(frozen=True)
 class CurationResult:
-    """The rows of a snapshot, in pool order, and how many were dropped for which reason."""
+    """The rows of a snapshot, in pool order, how many were dropped for which reason, and what was masked."""
 
     rows: tuple[SnapshotRow, ...]
     dropped: dict[str, int]
+    scrubbed: dict[str, int] = field(default_factory=dict)  # masks by kind, before the overlaps were dropped
 
 
 def build_snapshot_rows(pool: Sequence[PoolRow], salt: str = DEFAULT_SALT) -> CurationResult:
-    """Sifts the pool rule by rule, each seeing what the one before left, and splits the rest by cluster.
+    """Sifts the pool rule by rule, each seeing what the one before left; the rest is scrubbed and split by cluster.
 
     No rule depends on the recipe, so runs with different recipes share their hold-out.
     """
@@ -40,10 +42,12 @@ def build_snapshot_rows(pool: Sequence[PoolRow], salt: str = DEFAULT_SALT) -> Cu
         unfit = find_unfit(rows)
         dropped[reason] += len(unfit)
         rows = [row for position, row in enumerate(rows) if position not in unfit]
+    scrubbed: Counter[str] = Counter()
+    rows = [_scrub_row(row, scrubbed) for row in rows]
     split_rows = [SnapshotRow(row=row, split=assign_split(row.cluster, salt)) for row in rows]
     kept = _drop_overlaps(split_rows)
     dropped["holdout_overlap"] += len(split_rows) - len(kept)
-    return CurationResult(rows=tuple(kept), dropped={reason: n for reason, n in dropped.items() if n})
+    return CurationResult(tuple(kept), {reason: n for reason, n in dropped.items() if n}, dict(scrubbed))
 
 
 def check_sufficiency(rows: Sequence[SnapshotRow], recipe: Recipe) -> tuple[str, ...]:
@@ -132,6 +136,18 @@ def _find_above_cap(rows: Sequence[PoolRow]) -> set[int]:
         return set()
     cap = min(CAP_ROWS, max(1, int(CAP_SHARE * len(rows))))
     return {position for positions in by_rater.values() for position in positions[cap:]}
+
+
+def _scrub_row(row: PoolRow, counts: Counter[str]) -> PoolRow:
+    """The row with its personal data masked; the masks are added to `counts`."""
+
+    def scrub(text: str) -> str:
+        scrubbed = scrub_text(text)
+        counts.update(scrubbed.counts)
+        return scrubbed.text
+
+    messages = tuple(Message(role=message["role"], content=scrub(message["content"])) for message in row.messages)
+    return replace(row, messages=messages, reply=scrub(row.reply))
 
 
 def _drop_overlaps(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:

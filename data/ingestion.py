@@ -1,6 +1,7 @@
 """Reading examples from CSV or JSON Lines, all or nothing, with every problem named by its line.
 
-The csv and json modules parse, because they know which line they are on; pandas tables what passed.
+The csv and json modules parse, because they know which line they are on. One file may hold so much that what it
+becomes stays below 300 MB of memory.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-
-import pandas as pd
 
 from data.cleaning import check_text, clean_text
 from data.errors import InvalidDataset, InvalidText, RowProblem
@@ -20,7 +20,7 @@ from data.unpacking import MAX_PACKED_BYTES, read_utf8, refuse
 from data.vocabulary import Example, Rating
 
 MAX_CELL_CHARACTERS = 100_000
-MAX_ROWS = 1_000_000
+MAX_ROWS = 100_000
 MAX_LISTED_PROBLEMS = 20
 
 _TEXT_COLUMNS = ("Context", "Response")
@@ -67,10 +67,10 @@ def read_examples(
     raw = read_utf8(source, name, max_bytes)
     report = _Report(name)
     rows = _list_csv_rows(raw, report) if suffix == ".csv" else _list_json_rows(raw, report)
-    table = _read_table(rows, max_rows, report)
-    if table.empty:
+    result = _collect(rows, max_rows, report)
+    if not result.rows_read:
         raise refuse(name, "the file has no rows")
-    return _build_result(table)
+    return result
 
 
 @dataclass
@@ -95,18 +95,38 @@ class _Report:
             raise InvalidDataset(message, tuple(self.listed))
 
 
-def _read_table(rows: Iterator[Row], max_rows: int, report: _Report) -> pd.DataFrame:
-    """The rows as a table of text, with their lines, once every one of them was judged."""
-    records: list[tuple[object, ...]] = []
+def _collect(rows: Iterator[Row], max_rows: int, report: _Report) -> IngestionResult:
+    """The rows cleaned, without empty and repeated ones, once every one of them was judged."""
+    lines: dict[tuple[str, ...], int] = {}  # context, response and rating -> where they stand first
+    dropped: Counter[str] = Counter()
+    rows_read = 0
     for line, values in rows:
-        if len(records) == max_rows:
-            report.add(line, f"the file has more than {max_rows:,} rows")
+        if rows_read == max_rows:
+            report.add(line, f"the file has more than {max_rows:,} rows; split it")
             break
-        for fault in _list_faults(values):
+        rows_read += 1
+        faults = list(_list_faults(values))
+        for fault in faults:
             report.add(line, fault)
-        records.append((*(values.get(column) or "" for column in _COLUMNS), line))
+        if not faults:
+            cells = _clean_cells(values)
+            reason = "empty" if not (cells[0] and cells[1]) else "duplicate" if cells in lines else None
+            if reason:
+                dropped[reason] += 1
+            else:
+                lines[cells] = line
     report.check()
-    return pd.DataFrame(records, columns=[*_COLUMNS, "line"])
+    return IngestionResult(tuple(map(_build_example, lines, lines.values())), dict(dropped), rows_read)
+
+
+def _clean_cells(values: Mapping[str, object]) -> tuple[str, ...]:
+    context, response, rating = (str(values.get(column) or "") for column in _COLUMNS)
+    return clean_text(context), clean_text(response), _normalise_rating(rating)
+
+
+def _build_example(cells: tuple[str, ...], line: int) -> Example:
+    context, response, rating = cells
+    return Example(context=context, response=response, rating=Rating(rating) if rating else None, line=line)
 
 
 def _list_csv_rows(raw: bytes, report: _Report) -> Iterator[Row]:
@@ -186,24 +206,6 @@ def _list_text_faults(column: str, text: str) -> Iterator[str]:
         check_text(text)
     except InvalidText:
         yield f"{column} holds a NUL or a lone surrogate, which no database can store"
-
-
-def _build_result(table: pd.DataFrame) -> IngestionResult:
-    """Cleans the table and drops its empty and repeated rows."""
-    table["rating"] = table["rating"].map(_normalise_rating)
-    for column in _TEXT_COLUMNS:
-        table[column] = table[column].map(clean_text)
-    empty = (table["Context"] == "") | (table["Response"] == "")
-    repeated = ~empty & table.duplicated([*_COLUMNS])
-    dropped = {"empty": int(empty.sum()), "duplicate": int(repeated.sum())}
-    return IngestionResult(
-        examples=tuple(
-            Example(context=context, response=response, rating=Rating(rating) if rating else None, line=line)
-            for context, response, rating, line in table[~(empty | repeated)].itertuples(index=False)
-        ),
-        dropped={reason: count for reason, count in dropped.items() if count},
-        rows_read=len(table),
-    )
 
 
 def _normalise_rating(rating: str) -> str:

@@ -36,7 +36,8 @@ def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: st
         salt: the one that the splits were assigned with.
 
     Returns:
-        The manifest: digest, counts by split and by rating or kind, dropped rows by reason, pool_rows, salt.
+        The manifest: digest, counts by split and by rating or kind, dropped rows by reason, masks by kind, pool_rows,
+        salt.
 
     Raises:
         OSError: `folder` holds something, or the disk refuses.
@@ -46,6 +47,7 @@ def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: st
         "digest": hashlib.sha256(packed).hexdigest(),
         "counts": _count_rows(result.rows),
         "dropped": result.dropped,
+        "scrubbed": result.scrubbed,
         "pool_rows": pool_rows,
         "salt": salt,
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.errors import InvalidDataset, RowProblem
 
 MAX_PACKED_BYTES = 50_000_000
-MAX_UNPACKED_BYTES = 200_000_000
+MAX_UNPACKED_BYTES = 50_000_000
 MAX_RATIO = 100  # unpacked to packed; real text stays below 20
 RATIO_FREE_BYTES = 1_000_000  # a file that unpacks to no more than this may have any ratio
 

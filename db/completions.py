@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
 from data.vocabulary import Message
 from db.base import new_id
-from db.inserts import insert_or_none
+from db.inserts import build_insert
 from db.models import Completion, Conversation
 
 
-def ensure_conversation(
-    session: Session, key_id: str, conversation_id: str | None, end_user: str | None
-) -> Conversation:
-    """The key's conversation of that id, begun if need be; with no id, a new conversation.
+def ensure_conversation(session: Session, key_id: str, conversation_id: str | None, end_user: str | None) -> str:
+    """The id of the key's conversation of that id, begun if need be; with no id, of a new conversation.
 
     Two keys may use the same id for two conversations. The end user of a conversation is whoever began it.
     """
-    if conversation_id is None:
-        conversation_id = new_id("conv")
-    else:
-        existing = session.get(Conversation, (key_id, conversation_id))
-        if existing is not None:
-            return existing
-    begun = insert_or_none(session, Conversation, key_id=key_id, id=conversation_id, end_user=end_user)
-    return begun or session.get_one(Conversation, (key_id, conversation_id))
+    conversation_id = conversation_id or new_id("conv")
+    begun = {"key_id": key_id, "id": conversation_id, "end_user": end_user}
+    session.execute(build_insert(session, Conversation).on_conflict_do_nothing(), begun)
+    return conversation_id
 
 
 def create_completion(
@@ -48,29 +42,31 @@ def create_completion(
     is_crisis: bool,
     latency_s: float,
     completion_id: str | None = None,
-) -> Completion:
+) -> str:
     """Record a served reply; `messages` are the turns before it, `version_number` is None if no model did.
+
+    Returns its id, and no object, which would take longer to make than the row.
 
     A streaming server draws `completion_id` before the reply is known: `new_id("chatcmpl")`, the default.
     """
-    completion = Completion(
-        id=completion_id or new_id("chatcmpl"),
-        key_id=key_id,
-        conversation_id=conversation_id,
-        messages=list(messages),
-        reply=reply,
-        version_number=version_number,
-        digest=digest,
-        sampling=sampling,
-        finish_reason=finish_reason,
-        prompt_tokens=prompt_tokens,
-        reply_tokens=reply_tokens,
-        is_crisis=is_crisis,
-        latency_s=latency_s,
-    )
-    session.add(completion)
-    session.flush()
-    return completion
+    completion_id = completion_id or new_id("chatcmpl")
+    row = {
+        "id": completion_id,
+        "key_id": key_id,
+        "conversation_id": conversation_id,
+        "messages": list(messages),
+        "reply": reply,
+        "version_number": version_number,
+        "digest": digest,
+        "sampling": sampling,
+        "finish_reason": finish_reason,
+        "prompt_tokens": prompt_tokens,
+        "reply_tokens": reply_tokens,
+        "is_crisis": is_crisis,
+        "latency_s": latency_s,
+    }
+    session.execute(insert(Completion), row)
+    return completion_id
 
 
 def get_completion(session: Session, completion_id: str, key_id: str) -> Completion:
@@ -82,8 +78,22 @@ def get_completion(session: Session, completion_id: str, key_id: str) -> Complet
     owned = select(Completion).where(Completion.id == completion_id, Completion.key_id == key_id)
     completion = session.scalars(owned).one_or_none()
     if completion is None:
-        raise NotFound(f"There is no completion {completion_id!r}, or it was served to another client.")
+        raise _build_not_found(completion_id)
     return completion
+
+
+def get_end_user(session: Session, completion_id: str, key_id: str) -> str | None:
+    """Whom the completion was served to, if it was served to that key; None for somebody without a name.
+
+    Raises:
+        NotFound: see `get_completion`.
+    """
+    begun = (Conversation.key_id == Completion.key_id) & (Conversation.id == Completion.conversation_id)
+    owned = Completion.id == completion_id, Completion.key_id == key_id
+    found = session.execute(select(Conversation.end_user).join(Completion, begun).where(*owned)).one_or_none()
+    if found is None:
+        raise _build_not_found(completion_id)
+    return found.end_user
 
 
 def get_conversation(session: Session, key_id: str, conversation_id: str) -> Conversation:
@@ -112,3 +122,7 @@ def list_completions(
         last = get_completion(session, after, conversation.key_id)
         completions = completions.where(tuple_(Completion.created_at_s, Completion.id) > (last.created_at_s, last.id))
     return list(session.scalars(completions))
+
+
+def _build_not_found(completion_id: str) -> NotFound:
+    return NotFound(f"There is no completion {completion_id!r}, or it was served to another client.")

@@ -13,25 +13,29 @@ from data import vocabulary
 from db.inserts import build_insert
 from db.models import Example
 
+_BATCH_ROWS = 1000
+
 
 def add_examples(session: Session, examples: Sequence[vocabulary.Example], source: str, source_digest: str) -> int:
     """Import examples from the file `source` with that sha256, and return how many were not there already."""
-    rows = [
-        {
-            "sha256": _hash(example),
-            "context": example.context,
-            "response": example.response,
-            "rating": example.rating,
-            "source": source,
-            "source_digest": source_digest,
-        }
-        for example in examples
-    ]
-    if not rows:
-        return 0
-    rows.sort(key=lambda row: str(row["sha256"]))  # two imports at once meet in one order: no deadlock
     statement = build_insert(session, Example).on_conflict_do_nothing().returning(Example.id)
-    return len(session.scalars(statement, rows).all())
+    # Two imports at once meet in one order, so that neither waits for the other.
+    hashed = sorted((_hash(example), index) for index, example in enumerate(examples))
+    imported = 0
+    for start in range(0, len(hashed), _BATCH_ROWS):  # the parameters of all at once would fill the memory
+        batch = [
+            {
+                "sha256": sha256,
+                "context": examples[index].context,
+                "response": examples[index].response,
+                "rating": examples[index].rating,
+                "source": source,
+                "source_digest": source_digest,
+            }
+            for sha256, index in hashed[start : start + _BATCH_ROWS]
+        ]
+        imported += len(session.scalars(statement, batch).all())
+    return imported
 
 
 def count_examples(session: Session) -> int:

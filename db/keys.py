@@ -21,7 +21,7 @@ PREFIX_LENGTH = 8
 def create_key(session: Session, role: KeyRole, name: str) -> tuple[ApiKey, str]:
     """A new key and its secret, which is stored nowhere: show it now or never."""
     secret = "rk-" + secrets.token_urlsafe(SECRET_BYTES)
-    key = ApiKey(role=role, name=name, prefix=secret[:PREFIX_LENGTH], secret_sha256=_hash(secret))
+    key = ApiKey(role=role, name=name, prefix=secret[:PREFIX_LENGTH], secret_sha256=hash_secret(secret))
     session.add(key)
     session.flush()
     return key, secret
@@ -29,7 +29,7 @@ def create_key(session: Session, role: KeyRole, name: str) -> tuple[ApiKey, str]
 
 def find_key(session: Session, secret: str) -> ApiKey | None:
     """The key with this secret, unless it was revoked."""
-    digest = _hash(secret)
+    digest = hash_secret(secret)
     key = session.scalars(
         select(ApiKey).where(ApiKey.secret_sha256 == digest, ApiKey.revoked_at_s.is_(None))
     ).one_or_none()
@@ -51,11 +51,17 @@ def revoke_key(session: Session, key_id: str) -> ApiKey:
     return key
 
 
+def list_keys(session: Session) -> list[ApiKey]:
+    """All keys, newest first, the revoked ones too."""
+    return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at_s.desc(), ApiKey.id)))
+
+
 def count_keys(session: Session) -> int:
     """How many keys are in force."""
     return session.scalar(select(func.count()).where(ApiKey.revoked_at_s.is_(None))) or 0
 
 
-def _hash(secret: str) -> str:
+def hash_secret(secret: str) -> str:
+    """What is stored of a secret."""
     # A plain hash will do, for our secrets are random. A caller may send any string as one.
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

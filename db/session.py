@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -40,6 +41,8 @@ class Database:
             pool_pre_ping=not is_sqlite,
             hide_parameters=True,  # errors are logged, and parameters hold what people wrote
         )
+        # SQLite lets writers wait by polling, up to 0.1 s at a time; those of one process take turns without.
+        self._turn = threading.Lock() if is_sqlite else nullcontext()
         if is_sqlite:
             control_sqlite_transactions(self._engine)
         read_engine = self._engine.execution_options(**_READ_OPTIONS[parsed.get_backend_name()])
@@ -50,7 +53,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A transaction that commits at the end, or rolls back on an error; on SQLite the only writer."""
-        with self._write_sessions.begin() as session:
+        with self._turn, self._write_sessions.begin() as session:
             yield session
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from data.vocabulary import Message
 from serving.engine import Sampling
 from serving.errors import ArtifactInvalid, ModelNotReady, SwapFailed
 from serving.handle import ModelHandle, load_handle
+
+LoadHandle = Callable[[Path, int, str, int], ModelHandle]  # see `load_handle`, the usual one
 
 _WARM_UP: tuple[list[Message], ...] = tuple(
     [{"role": "user", "content": text}]
@@ -36,7 +38,8 @@ class SwapReport:
 class ModelSlot:
     """Holds at most one current version; may be used from many threads."""
 
-    def __init__(self, compute_type: str = "float32", threads: int = 2) -> None:
+    def __init__(self, compute_type: str = "float32", threads: int = 2, load: LoadHandle = load_handle) -> None:
+        self._load = load
         self._compute_type = compute_type
         self._threads = threads
         self._current: ModelHandle | None = None
@@ -77,7 +80,7 @@ class ModelSlot:
         with self._one_swap, ExitStack() as undo:
             started_s = time.monotonic()
             try:
-                handle = load_handle(folder, version, self._compute_type, self._threads)
+                handle = self._load(folder, version, self._compute_type, self._threads)
                 undo.callback(handle.retire)
                 loaded_s = time.monotonic()
                 _try_out(handle)

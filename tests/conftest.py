@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.apps", "tests.databases"]
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")

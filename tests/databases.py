@@ -66,13 +66,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a migrated database without rows, on each backend."""
-    if request.param == "sqlite":
-        path = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "ratchet.db")
-        yield f"sqlite:///{path}"
-    else:
-        template = request.getfixturevalue("postgres_template")
-        with _create_postgres_database(request.getfixturevalue("postgres_url"), template) as url:
-            yield url
+    with create_database(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
@@ -81,6 +76,18 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.dispose()
+
+
+@contextmanager
+def create_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """URL of a migrated database without rows, on the backend that is the fixture's parameter."""
+    if request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("sqlite_template"), folder / "ratchet.db")
+        yield f"sqlite:///{path}"
+    else:
+        template = request.getfixturevalue("postgres_template")
+        with _create_postgres_database(request.getfixturevalue("postgres_url"), template) as url:
+            yield url
 
 
 @contextmanager

@@ -37,11 +37,11 @@ def add_completion(
     version_number: int | None = None,
 ) -> Completion:
     """A reply that was served to the client; by no version unless one is named, so none need be registered."""
-    conversation = ensure_conversation(session, key_id, conversation_id, end_user)
-    return create_completion(
+    conversation_id = ensure_conversation(session, key_id, conversation_id, end_user)
+    completion_id = create_completion(
         session,
         key_id=key_id,
-        conversation_id=conversation.id,
+        conversation_id=conversation_id,
         messages=[Message(role="user", content="I feel alone.")],
         reply=reply,
         version_number=version_number,
@@ -53,6 +53,7 @@ def add_completion(
         is_crisis=False,
         latency_s=0.1,
     )
+    return session.get_one(Completion, completion_id)
 
 
 def add_finished_run(session: Session) -> str:

@@ -16,10 +16,31 @@ from api.services import ServicesDep
 
 router = APIRouter(tags=["chat"])
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "data": {"type": "string", "description": "A `chat.completion.chunk` as JSON; the last is `[DONE]`."}
+    },
+    "required": ["data"],
+}
+_ID = "$response.body#/id"
+_LINKS = {
+    "rate": {"operationId": "create_feedback", "requestBody": {"completion_id": _ID, "rating": "up"}},
+    "read the rating": {"operationId": "read_feedback", "parameters": {"completion_id": _ID}},
+    "take the rating back": {"operationId": "remove_feedback", "parameters": {"completion_id": _ID}},
+    "review": {"operationId": "create_review", "parameters": {"completion_id": _ID}},
+    "trace": {"operationId": "trace", "parameters": {"subject": _ID}},
+    "read the conversation": {
+        "operationId": "read_conversation",
+        "parameters": {"conversation_id": "$request.body#/metadata/conversation_id"},
+    },
+    "erase the end user": {"operationId": "erase", "parameters": {"user": "$request.body#/user"}},
+}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The reply; with `stream`, events as OpenAI sends them.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT}},
+        "links": _LINKS,
         "headers": {
             "X-Ratchet-Version": {"schema": {"type": "integer"}, "description": "The version that wrote it."},
             "X-Ratchet-Digest": {"schema": {"type": "string"}, "description": "The digest of its artifact."},

@@ -13,9 +13,8 @@ from api.errors import describe_problems
 from api.schemas.feedback import ChoiceIndex, Feedback, FeedbackCreate
 from api.schemas.fields import PathIdentifier, Text
 from api.services import ServicesDep
-from db.completions import get_completion
+from db.completions import get_end_user
 from db.feedback import FeedbackValues, delete_feedback, get_feedback, put_feedback
-from db.models import Conversation
 
 ANONYMOUS = "anonymous"
 
@@ -86,6 +85,5 @@ def _find_rater(session: Session, completion_id: str, key_id: str, user: str | N
     Raises:
         NotFound: the completion was not served to that key.
     """
-    completion = get_completion(session, completion_id, key_id)
-    conversation = session.get_one(Conversation, (key_id, completion.conversation_id))
-    return user or conversation.end_user or ANONYMOUS
+    end_user = get_end_user(session, completion_id, key_id)
+    return user or end_user or ANONYMOUS

@@ -32,6 +32,18 @@ def read_next_review(key: ReviewerKey, services: ServicesDep) -> ReviewItem | Re
     )
 
 
+@router.get("/v1/reviews/agreement", dependencies=[REVIEWERS_ONLY])
+def read_agreement(services: ServicesDep) -> ReviewAgreement:
+    """How far experts agree, beyond chance, on the replies that several of them reviewed."""
+    with services.database.reading() as session:
+        verdicts = list_shared_verdicts(session)
+    return ReviewAgreement(
+        alpha=compute_alpha(verdicts),
+        completions=len({completion_id for _, completion_id, _ in verdicts}),
+        reviews=len(verdicts),
+    )
+
+
 @router.post(
     "/v1/reviews/{completion_id}",
     status_code=status.HTTP_201_CREATED,
@@ -55,15 +67,3 @@ def create_review(
         review = Review.model_validate(row)
     response.status_code = status.HTTP_201_CREATED if is_first else status.HTTP_200_OK
     return review
-
-
-@router.get("/v1/reviews/agreement", dependencies=[REVIEWERS_ONLY])
-def read_agreement(services: ServicesDep) -> ReviewAgreement:
-    """How far experts agree, beyond chance, on the replies that several of them reviewed."""
-    with services.database.reading() as session:
-        verdicts = list_shared_verdicts(session)
-    return ReviewAgreement(
-        alpha=compute_alpha(verdicts),
-        completions=len({completion_id for _, completion_id, _ in verdicts}),
-        reviews=len(verdicts),
-    )

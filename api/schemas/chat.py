@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas.fields import EndUser, Identifier, Schema, Text, example
+from api.schemas.fields import STRICTLY_NUMBER, Boolean, Count, EndUser, Identifier, Schema, Text, example
 from data.vocabulary import Message
 
 DEFAULT_TEMPERATURE = 0.7
@@ -44,7 +44,7 @@ class Turn(Schema):
 class StreamOptions(Schema):
     """What a stream holds beside the reply."""
 
-    include_usage: bool | None = None
+    include_usage: Boolean | None = None
 
 
 class ChatMetadata(Schema):
@@ -70,22 +70,21 @@ class ChatCompletionCreate(Schema):
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
     model: Text | None = Field(None, max_length=128, description="`production`, or the version that it is now.")
-    stream: bool | None = None
+    stream: Boolean | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(
-        None, ge=0, le=2, allow_inf_nan=False, description=f"0 is greedy; {DEFAULT_TEMPERATURE} when left out."
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), STRICTLY_NUMBER] | None = Field(
+        None, description=f"0 is greedy; {DEFAULT_TEMPERATURE} when left out."
     )
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description=f"{DEFAULT_TOP_P} when left out.")
-    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Cut to the limit of the server.")
-    max_completion_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="Goes before `max_tokens`.")
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), STRICTLY_NUMBER] | None = Field(
+        None, description=f"{DEFAULT_TOP_P} when left out."
+    )
+    max_tokens: Count | None = Field(None, description="Cut to the limit of the server.")
+    max_completion_tokens: Count | None = Field(None, description="Goes before `max_tokens`.")
     stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
-    n: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_CHOICES,
-        description="Replies to choose from; rate each by its index. In a stream they follow one another.",
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), STRICTLY_NUMBER] | None = Field(
+        None, description="Replies to choose from; rate each by its index. In a stream they follow one another."
     )
-    seed: int | None = Field(
+    seed: Annotated[int, STRICTLY_NUMBER] | None = Field(
         None,
         description="Accepted and not used: requests share batches, so only a temperature of 0 repeats a reply.",
     )
@@ -94,7 +93,7 @@ class ChatCompletionCreate(Schema):
     tools: list[Any] | None = Field(None, description="Not supported.")
     functions: list[Any] | None = Field(None, description="Not supported.")
     logit_bias: dict[str, Any] | None = Field(None, description="Not supported.")
-    logprobs: bool | None = Field(None, description="Not supported.")
+    logprobs: Boolean | None = Field(None, description="Not supported.")
 
 
 class Usage(Schema):

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from api.schemas.chat import MAX_CHOICES, Turn
-from api.schemas.fields import EndUser, Identifier, Schema, Text, example
+from api.schemas.fields import STRICTLY_NUMBER, BetterReply, EndUser, Identifier, Schema, Text, example
 from data.vocabulary import Rating
 
-ChoiceIndex = Annotated[int, Field(ge=0, lt=MAX_CHOICES, description="Which reply, when `n` asked for several.")]
-Score = Annotated[int | None, Field(ge=1, le=5)]
+_CHOICE = Field(ge=0, lt=MAX_CHOICES, description="Which reply, when `n` asked for several.")
+ChoiceIndex = Annotated[int, _CHOICE]  # in a query
+Score = Annotated[int, Field(ge=1, le=5), STRICTLY_NUMBER] | None
 
 
 class Scores(Schema):
@@ -36,13 +37,11 @@ class FeedbackCreate(Schema):
     )
 
     completion_id: Identifier
-    choice: ChoiceIndex = 0
+    choice: Annotated[int, _CHOICE, STRICTLY_NUMBER] = 0
     rating: Rating
     reasons: list[Annotated[Text, Field(min_length=1, max_length=200)]] = Field([], max_length=20)
     comment: Annotated[Text, Field(max_length=10_000)] | None = None
-    correction: Annotated[Text, Field(min_length=1, max_length=50_000)] | None = Field(
-        None, description="What the reply should have been."
-    )
+    correction: BetterReply = Field(None, description="What the reply should have been.")
     scores: Scores = Scores()
     user: EndUser | None = Field(
         None, description="Who rates; the end user of the completion's conversation when left out."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from data.cleaning import check_text
 from db.reviews import REVIEWER_PREFIX
@@ -24,7 +24,29 @@ def _check_end_user(name: str) -> str:
     return name
 
 
+def _refuse_lookalike(value: object) -> object:
+    """`value`, unless pydantic would only by courtesy read it as a number.
+
+    Raises:
+        ValueError: it is `true`, `false` or text.
+    """
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number, without quotes")
+    return value
+
+
+def _drop_blank(text: str | None) -> str | None:
+    return text if text and text.strip() else None
+
+
+# For numbers in a body of JSON; behind the bounds, or OpenAPI would not show them.
+STRICTLY_NUMBER = BeforeValidator(_refuse_lookalike)
+Count = Annotated[int, Field(ge=1, le=2**31 - 1), STRICTLY_NUMBER]
+Boolean = Annotated[bool, Strict()]
 Text = Annotated[str, AfterValidator(check_text)]  # text that every store can hold
+BetterReply = Annotated[
+    Annotated[Text, Field(max_length=50_000)] | None, AfterValidator(_drop_blank)
+]  # a form may be blank
 Identifier = Annotated[Text, Field(min_length=1, max_length=128)]
 EndUser = Annotated[Identifier, AfterValidator(_check_end_user)]  # whom a client's product serves
 PathIdentifier = Annotated[str, Path(max_length=128), AfterValidator(check_text)]

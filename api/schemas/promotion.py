@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.schemas.fields import Schema, Text, example
 
-Reason = Annotated[Text, Field(pattern=r"\S", max_length=2000)]
+Reason = Annotated[Text, Field(pattern=r"\S", min_length=1, max_length=2000)]
 
 
 class PromotionCreate(Schema):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.schemas.chat import Turn
 from api.schemas.feedback import Scores
-from api.schemas.fields import Schema, Text, example
+from api.schemas.fields import BetterReply, Schema, Text, example
 from data.vocabulary import ReviewVerdict
 
 
@@ -48,7 +48,7 @@ class ReviewCreate(Schema):
 
     verdict: ReviewVerdict = Field(description="good counts as rated up, bad and harmful as rated down.")
     scores: Scores = Scores()
-    rewrite: Annotated[Text, Field(pattern=r"\S", max_length=50_000)] | None = Field(
+    rewrite: BetterReply = Field(
         None, description="What the reply should have been; runs learn from it, more than from others' corrections."
     )
     comment: Annotated[Text, Field(max_length=10_000)] | None = None

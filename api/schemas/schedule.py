@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from api.schemas.fields import Schema, example
+from api.schemas.fields import STRICTLY_NUMBER, Count, Schema, example
 from data.vocabulary import ScheduleMode
 
 _LONGEST_S = 366 * 86_400
@@ -15,8 +17,10 @@ class ScheduleUpdate(Schema):
 
     model_config = example(interval_s=86_400, min_ratings=50, mode="approve")
 
-    interval_s: int = Field(ge=0, le=_LONGEST_S, description="Seconds between runs; 0 for only when asked.")
-    min_ratings: int = Field(ge=1, le=2**31 - 1, description="New ratings since the last run that a run waits for.")
+    interval_s: Annotated[int, Field(ge=0, le=_LONGEST_S), STRICTLY_NUMBER] = Field(
+        description="Seconds between runs; 0 for only when asked."
+    )
+    min_ratings: Count = Field(description="New ratings since the last run that a run waits for.")
     mode: ScheduleMode = Field(description="`approve`: a version that passes waits for an admin to promote it.")
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +17,11 @@ import pytest
 from data.vocabulary import KeyRole, RunStatus
 from db.keys import create_key
 from db.session import Database
+from tests.processes import await_value, build_environment, find_free_port, is_ready
 from tests.tiny import SAMPLES, build_tiny_gpt2
 
 LEARNS = {"trainable": "full", "sft_epochs": 3, "sft_learning_rate": 3e-3, "preference_epochs": 0, "reply_tokens": 16}
 pytestmark = pytest.mark.slow
-
-
-def await_value(ask: Callable[[], Any], is_wanted: Callable[[Any], bool], timeout_s: float = 150) -> Any:
-    """Ask until the answer is wanted; it comes from other processes, so it can only be polled."""
-    deadline_s = time.monotonic() + timeout_s
-    while not is_wanted(value := ask()):
-        assert time.monotonic() < deadline_s, f"still {value!r} after {timeout_s} s"
-        threading.Event().wait(0.1)
-    return value
 
 
 @dataclass
@@ -90,25 +78,13 @@ class Running:
         return None
 
 
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """`ratchet up` on a folder of its own, with the samples imported; stopped with SIGTERM at the end."""
     folder = tmp_path_factory.mktemp("var")
     base = build_tiny_gpt2(tmp_path_factory.mktemp("tiny"))
     address = f"http://127.0.0.1:{(port := find_free_port())}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RATCHET_")} | {
-        "RATCHET_VAR": str(folder),
-        "RATCHET_PORT": str(port),
-        "RATCHET_BASE_MODEL": str(base),
-        "RATCHET_TICK_S": "1",
-        "RATCHET_LEASE_S": "4",
-    }
+    environment = build_environment(var=folder, port=port, base_model=base, tick_s=1, lease_s=4)
     process = subprocess.Popen([sys.executable, "-m", "cli", "up"], env=environment, stdin=subprocess.DEVNULL)
     try:
         await_value(lambda: is_ready(address), bool)
@@ -127,13 +103,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-
-
-def is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/readyz", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 class TestLoop:

@@ -101,3 +101,18 @@ class TestKeysCreate:
         assert done.returncode == 0
         assert done.stdout.startswith("rk-")
         assert len(done.stdout.split()) == 1
+
+
+class TestKeysRevoke:
+    def test_a_revoked_key_is_shown_as_such_and_no_secret_ever(self, migrated: Path) -> None:
+        secret = ratchet(migrated, "keys", "create", "--role", "admin", "--name", "ward 3").stdout.strip()
+        listed = ratchet(migrated, "keys", "list").stdout
+        assert "ward 3" in listed
+        assert secret not in listed
+        key_id = next(word for word in listed.split() if word.startswith("key-"))
+        assert ratchet(migrated, "keys", "revoke", key_id).returncode == 0
+        assert "revoked" in ratchet(migrated, "keys", "list").stdout
+
+    def test_an_unknown_key_is_one_sentence(self, migrated: Path) -> None:
+        done = ratchet(migrated, "keys", "revoke", "key-nothing")
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)

@@ -159,6 +159,26 @@ class TestBuildSnapshotRows:
         result = curate(build_row("hi", "Hello.", cluster=HELD_OUT), build_row(" Hi ", "Hey.", cluster=TRAINING))
         assert result.dropped == {"holdout_overlap": 1}
 
+    def test_masks_personal_data_in_every_turn_and_the_reply(self) -> None:
+        turns = (
+            Message(role="system", content="The user is ann@example.com."),
+            Message(role="user", content="Call 201-948-1927 or write to ann@example.com."),
+        )
+        result = curate(build_row("", "I wrote to ann@example.com.", messages=turns))
+        row = result.rows[0].row
+        assert [message["content"] for message in row.messages] == [
+            "The user is [EMAIL].",
+            "Call [PHONE] or write to [EMAIL].",
+        ]
+        assert [message["role"] for message in row.messages] == ["system", "user"]
+        assert row.reply == "I wrote to [EMAIL]."
+        assert (result.scrubbed, result.dropped) == ({"email": 3, "phone": 1}, {})
+
+    def test_compares_with_the_held_out_rows_after_masking(self) -> None:
+        held_out = build_row("I am ann@example.com", "Hello.", cluster=HELD_OUT)
+        result = curate(held_out, build_row("I am bob@example.com", "Hey.", cluster=TRAINING))
+        assert result.dropped == {"holdout_overlap": 1}
+
     def test_takes_no_served_reply_for_a_reference(self) -> None:
         served = build_row("hello", LONG, Rating.UP, cluster=HELD_OUT)
         assert curate(served, build_row("good day", LONG, Rating.DOWN)).dropped == {}

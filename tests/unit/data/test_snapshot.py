@@ -50,6 +50,7 @@ RESULT = CurationResult(
         build_item(RowKind.REPLY, Rating.DOWN, Split.HOLDOUT),
     ),
     dropped={"empty": 2},
+    scrubbed={"email": 3},
 )
 
 
@@ -61,6 +62,7 @@ class TestSaveSnapshot:
             "digest": hashlib.sha256((folder / ROWS_FILE).read_bytes()).hexdigest(),
             "counts": {"train": {"example": 1, "up": 2}, "holdout": {"down": 1}},
             "dropped": {"empty": 2},
+            "scrubbed": {"email": 3},
             "pool_rows": 6,
             "salt": "pepper",
         }

@@ -66,7 +66,7 @@ class TestReadUtf8:
     def test_refuses_above_the_unpacked_limit_whatever_the_ratio(self) -> None:
         noise = gzip.compress(os.urandom(4_000_000), compresslevel=1)
         zeros = gzip.compress(bytes(50_000_000), compresslevel=1) * (MAX_UNPACKED_BYTES // 50_000_000)
-        with pytest.raises(InvalidDataset, match="unpacks to more than 200,000,000 bytes"):
+        with pytest.raises(InvalidDataset, match="unpacks to more than 50,000,000 bytes"):
             read_utf8(noise + zeros, "a.csv.gz")
 
 

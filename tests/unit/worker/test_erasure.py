@@ -55,11 +55,11 @@ def add_rows(database: Database) -> None:
     with database.transaction() as session:
         key_id = add_client(session)
         for user, text in ((USER, CANARY), ("bob", "parrot")):
-            conversation = ensure_conversation(session, key_id, f"talk-of-{text}", user)
-            completion = create_completion(
+            conversation_id = ensure_conversation(session, key_id, f"talk-of-{text}", user)
+            completion_id = create_completion(
                 session,
                 key_id=key_id,
-                conversation_id=conversation.id,
+                conversation_id=conversation_id,
                 messages=[{"role": "user", "content": f"I am {text}. " * 2000}],  # more than a page
                 reply=f"Dear {text}!",
                 version_number=None,
@@ -72,7 +72,7 @@ def add_rows(database: Database) -> None:
                 latency_s=0.1,
             )
             for said in (SAID, LIKED) if user == USER else (LIKED,):  # what was said first stays in the history
-                put_feedback(session, completion.id, user, said)
+                put_feedback(session, completion_id, user, said)
 
 
 def run_once(database: Database, settings: Settings) -> str:

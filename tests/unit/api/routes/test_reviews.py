@@ -54,10 +54,13 @@ class TestCreateReview:
         assert (second.json()["verdict"], second.json()["rewrite"]) == ("good", None)
 
     @pytest.mark.parametrize(
-        "wrong", [{"verdict": "fine"}, {"scores": {"empathy": 6}}, {"rewrite": " "}, {"comment": "\x00"}]
+        "wrong", [{"verdict": "fine"}, {"scores": {"empathy": 6}}, {"rewrite": 1}, {"comment": "\x00"}]
     )
     def test_refuses_what_no_review_can_be(self, live: Live, wrong: dict[str, Any]) -> None:
         assert post(live, live.chat()["id"], BAD | wrong).status_code == 422
+
+    def test_takes_a_blank_rewrite_for_none(self, live: Live) -> None:
+        assert post(live, live.chat()["id"], BAD | {"rewrite": " \n"}).json()["rewrite"] is None
 
     def test_finds_no_other(self, live: Live) -> None:
         assert post(live, "chatcmpl-1", BAD).status_code == 404

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the interface: real artifacts, a real database, a started app."""
+"""Fixtures for tests of the interface: real artifacts, a real broker and database, a started app."""
 
 from __future__ import annotations
 

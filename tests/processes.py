@@ -1,0 +1,71 @@
+"""Processes of ours that tests start, and waiting for what happens in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from settings import Settings
+
+
+def await_value(ask: Callable[[], Any], is_wanted: Callable[[Any], bool], timeout_s: float = 150) -> Any:
+    """Ask until the answer is wanted; it comes from other processes, so it can only be polled."""
+    deadline_s = time.monotonic() + timeout_s
+    while not is_wanted(value := ask()):
+        assert time.monotonic() < deadline_s, f"still {value!r} after {timeout_s} s"
+        threading.Event().wait(0.1)
+    return value
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def build_environment(**settings: object) -> dict[str, str]:
+    """The environment of a process with these settings and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RATCHET_")}
+    return inherited | {f"RATCHET_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def run_api(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of an API in a process of its own that is ready, and the process; all it prints goes to `log`."""
+    address = f"http://127.0.0.1:{(port := find_free_port())}"
+    environment = build_environment(
+        var=settings.var, port=port, artifacts_url=settings.artifacts_url, broker_url=settings.broker_url
+    )
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "api"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        await_value(lambda: is_ready(address), bool)
+        yield address, psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
