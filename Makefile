@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -30,6 +30,14 @@ test: setup  ## Run the tests
 test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
 	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
 
+test-ui: setup  ## Test the pages in Chromium; installs it when it can
+	.ci/chromium
+	$(BIN)/python -m pytest tests/ui
+
+screenshots: setup  ## Make the pictures in docs/img anew
+	.ci/chromium
+	RATCHET_SCREENSHOTS=1 $(BIN)/python -m pytest tests/ui/test_pages.py -k TestPictures
+
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
@@ -53,3 +61,15 @@ bench-scrubbing: setup  ## Recall and precision of scrubbing on labelled sentenc
 
 bench-api: setup  ## What the API adds to a reply, at 100 and 500 requests a second
 	$(BIN)/python -m benchmarks.api_overhead
+
+bench-seed: setup  ## The original recipe on counselling data: echo score, in-sample, honest hold-out, when they are there
+	$(BIN)/python -m benchmarks.seed_recipe
+
+bench-growth: setup  ## Time and memory of a run over a growing pool, with and without a warm trunk cache
+	$(BIN)/python -m benchmarks.trunk_growth
+
+bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first and later runs
+	$(BIN)/python -m benchmarks.training
+
+bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
+	$(BIN)/python benchmarks/ui_latency.py

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import hashlib
 import json
+import os
 import signal
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
+from cli_safety import safety_app
 from data.errors import InvalidDataset, InvalidRecipe, RatchetError
 from data.ingestion import read_examples
 from data.recipe import build_recipe
@@ -34,6 +36,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Keys of clients, reviewers an
 db_app = typer.Typer(no_args_is_help=True, help="The database.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(db_app, name="db")
+app.add_typer(safety_app, name="safety")
 console, errors = Console(), Console(stderr=True)
 
 _WORKER_ANSWER_S = 3.0  # how long `improve --wait` waits for a sign of a worker
@@ -78,6 +81,8 @@ def up() -> None:
             ensure_base(settings, Database(settings.database))
         with stack.broker(), stack.processes():
             console.print(f"Starting on http://{settings.host}:{settings.port}; logs are in {settings.var / 'logs'}.")
+            if settings.pages:
+                console.print("Open it in a browser, and sign in with a key of `ratchet keys create --role admin`.")
             stack.supervise()
 
 
@@ -265,6 +270,21 @@ def revoke_key_command(key_id: Annotated[str, typer.Argument(help="The id that `
 
 
 @app.command()
+def tensorboard(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 6006) -> None:
+    """Show the curves of all runs in a browser, from this machine only; stop it with Ctrl-C."""
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        raise RatchetError("TensorBoard is not installed; run `pip install ratchet[train]`.")
+    folder = get_settings().runs.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    console.print(f"Runs in {folder} on http://127.0.0.1:{port}", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    words = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--load_fast", "false"]
+    os.execv(sys.executable, [sys.executable, "-W", "ignore", "-m", "tensorboard.main", *words])
+
+
+@app.command()
 def demo() -> None:
     """Show the whole loop on the samples: chat, rate, train, judge, promote."""
     from demo import run_demo
@@ -300,7 +320,7 @@ def _read_recipe(file: Path | None, assignments: list[str]) -> dict[str, Any]:
     """Recipe fields from a TOML file and from `name=value` assignments, which win; values are read as JSON."""
     try:
         values: dict[str, Any] = tomllib.loads(file.read_text()) if file else {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidRecipe(f"The recipe {file} cannot be read: {error}.") from error
     for assignment in assignments:
         name, equals, value = assignment.partition("=")

@@ -271,7 +271,12 @@ def _choose_base() -> str:
 def _stack(base_model: str, folder: Path) -> Iterator[str]:
     """The embedded stack on a free port, stopped at the end."""
     port = os.environ.get("RATCHET_PORT") or str(_find_free_port())
-    environment = os.environ | {"RATCHET_BASE_MODEL": base_model, "RATCHET_PORT": port, "RATCHET_VAR": str(folder)}
+    environment = os.environ | {
+        "RATCHET_BASE_MODEL": base_model,
+        "RATCHET_PORT": port,
+        "RATCHET_VAR": str(folder),
+        "RATCHET_VISITOR_CHAT": "true",
+    }
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -312,7 +317,12 @@ def _open_clients(database_url: str, address: str) -> Iterator[tuple[Client, htt
 
 
 def _stay(console: Console, address: str, keys: dict[str, str]) -> None:
-    console.print(f"\nStill up at {address}. Client key {keys['client']}, admin key {keys['admin']}. Ctrl-C stops it.")
+    console.print(f"\nOpen {address} to chat and rate; no key is needed.", highlight=False)
+    console.print(
+        f"The dashboard, {address}/dashboard, takes the admin key {keys['admin']}", highlight=False, soft_wrap=True
+    )
+    console.print(f"Programs take the client key {keys['client']}", highlight=False, soft_wrap=True)
+    console.print("Ctrl-C stops it.")
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
 

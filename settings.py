@@ -29,7 +29,13 @@ class Settings(BaseSettings):
     rate_per_minute: float = Field(default=600.0, gt=0)  # requests of one key in the long run; one more gets 429
     rate_burst: int = Field(default=120, ge=1)  # requests of one key at once
     streams_per_key: int = Field(default=64, ge=1)  # replies on their way to one key; one more gets 429
+    crisis_region: str = ""  # country code whose helplines a crisis reply names; empty: the international ones
+    crisis_resources: dict[str, str] = {}  # texts by country code as a JSON object; they go before the built-in table
     cors_origins: tuple[str, ...] = ()  # origins whose pages may call, as a JSON list; none: CORS is off
+    pages: bool = True  # serve chat, review and dashboard to browsers beside the HTTP interface
+    visitor_chat: bool = False  # whether people may chat and rate in the browser without a key
+    session_secret: str = ""  # signs sign-ins on the pages; empty: one that is made and kept in `var`
+    session_s: float = Field(default=43_200.0, gt=0)  # a sign-in on the pages ends after so long
     otlp_endpoint: str = ""  # OTLP/HTTP collector of traces, such as http://localhost:4318; empty: no traces
     poll_s: float = Field(default=1.0, gt=0)  # how often the API looks for a moved production pointer
     lease_s: float = Field(default=30.0, gt=0)  # a run whose worker is silent this long may be claimed by another
@@ -38,6 +44,8 @@ class Settings(BaseSettings):
     # The schedule until an admin sets it (`PUT /v1/admin/schedule`).
     schedule_s: float = Field(default=0.0, ge=0)  # seconds between scheduled runs; 0 means only when asked
     schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for
+    trainer_threads: int = Field(default=0, ge=0, le=256)  # processor threads for training; 0: the physical cores
+    trunk_cache_gb: float = Field(default=4.0, ge=0)  # 10^9 bytes kept of the frozen lower blocks' output; 0: none
     reviews_per_item: int = Field(default=2, ge=1)  # reviewers that the queue shows one reply to
 
     @property
@@ -51,9 +59,19 @@ class Settings(BaseSettings):
         return Path(self.artifacts_url) if self.artifacts_url else self.var / "artifacts"
 
     @property
+    def session_secret_file(self) -> Path:
+        """Where the secret of sign-ins is kept when none is configured."""
+        return self.var / "session-secret"
+
+    @property
     def runs(self) -> Path:
         """Folder with one folder for each run."""
         return self.var / "runs"
+
+    @property
+    def trunk_cache(self) -> Path:
+        """Folder of what runs keep of the frozen lower blocks' output."""
+        return self.var / "trunk-cache"
 
     @property
     def broker_file(self) -> Path:

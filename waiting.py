@@ -1,11 +1,12 @@
-"""Waiting for a run at a terminal: stages, bars, the outcome and its reasons."""
+"""Waiting for a run at a terminal: a bar for each stage with speed, loss and time left; the outcome and its reasons."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from data.vocabulary import RunStatus
 from db import runs
@@ -20,31 +21,79 @@ _JUDGED = (RunStatus.SUCCEEDED, RunStatus.REFUSED, RunStatus.SKIPPED)
 
 def await_run(console: Console, database: Database, run_id: str) -> int:
     """Show the progress until the outcome; 0 when the run was judged (or had too little to train on), else 1."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("queued", total=None)
+    with StageBars(console) as bars:
         while True:
             with database.reading() as session:
                 run = runs.get_run(session, run_id)
             if not RunStatus(run.status).is_active:
                 break
-            progress = run.progress or {}
-            loss = f", loss {progress['loss']:.3f}" if progress.get("loss") else ""
-            bars.update(
-                task,
-                description=f"{progress.get('stage', run.status)}{loss}",
-                completed=progress.get("step", 0),
-                total=progress.get("of"),
-            )
+            bars.show(run.status, run.progress or {})
             time.sleep(_POLL_S)
+        if run.status in _JUDGED:
+            bars.finish()
     _print_outcome(console, database, run)
     return 0 if run.status in _JUDGED else 1
+
+
+class StageBars:
+    """One bar for each stage, in the order in which they come; where no terminal draws bars, a line for each."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+        )
+        self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._stage: str | None = None
+        self._task: TaskID | None = None
+        self._last: dict[str, Any] = {}
+
+    def __enter__(self) -> StageBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, status: RunStatus, progress: dict[str, Any]) -> None:
+        """The state of a run: while it trains or evaluates its progress tells more than its status does."""
+        is_told = status in (RunStatus.TRAINING, RunStatus.EVALUATING) and "stage" in progress
+        stage = str(progress["stage"] if is_told else status)
+        if stage != self._stage:
+            self.finish()
+            self._stage, self._last = stage, {}
+            self._task = self._bars.add_task(stage, total=None, detail="")
+            if not self._console.is_terminal:
+                self._console.print(stage, highlight=False)
+        if self._task is not None and is_told:
+            self._last = progress
+            self._bars.update(
+                self._task, completed=progress.get("step", 0), total=progress.get("of"), detail=describe(progress)
+            )
+
+    def finish(self) -> None:
+        """Fill the last bar: a stage that another follows is at its end, whatever the last event was that got here."""
+        if self._task is not None:
+            total = next(task.total for task in self._bars.tasks if task.id == self._task) or 1
+            self._bars.update(self._task, total=total, completed=total, detail=describe(self._last | {"eta_s": None}))
+
+
+def describe(progress: dict[str, Any]) -> str:
+    """Loss, speed and time left of a progress event, as far as it tells them."""
+    parts = []
+    if progress.get("loss") is not None:
+        parts.append(f"loss {progress['loss']:.3f}")
+    if progress.get("tokens_per_s"):
+        parts.append(f"{progress['tokens_per_s']:,.0f} tokens/s")
+    if progress.get("eta_s") is not None:
+        minutes, seconds = divmod(round(progress["eta_s"]), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return ", ".join(parts)
 
 
 def _print_outcome(console: Console, database: Database, run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ from settings import Settings
 
 API_VERSION = "1"
 BODY_LIMIT_BYTES = 1_000_000
+_UPLOADS = (examples.PATH, "/dashboard/import")
 _MULTIPART_BYTES = 100_000  # borders and headers around an uploaded file
 
 _ROUTERS = (
@@ -87,7 +88,8 @@ def create_app(
     async def live(app: FastAPI) -> AsyncIterator[None]:
         with open_services(settings, metrics, load) as services:
             app.state.services = services
-            yield
+            async with open_pages(app, services) if settings.pages else nullcontext():
+                yield
         if traces:
             traces.shutdown()
 
@@ -102,10 +104,14 @@ def create_app(
     )
     for router in routers:
         app.include_router(router)
+    if settings.pages:
+        from api.ui.entry import add_pages, open_pages  # takes a second, and an API alone needs none of it
+
+        add_pages(app)
     check_routes_declare_access(app)
     add_error_handlers(app)
     upload_bytes = MAX_PACKED_BYTES + _MULTIPART_BYTES
-    app.add_middleware(BodyLimit, limit_bytes=BODY_LIMIT_BYTES, exceptions={examples.PATH: upload_bytes})
+    app.add_middleware(BodyLimit, limit_bytes=BODY_LIMIT_BYTES, exceptions=dict.fromkeys(_UPLOADS, upload_bytes))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.errors import RoleForbidden, Unauthenticated
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from data.vocabulary import KeyRole
 from db.models import ApiKey
 
@@ -36,15 +36,24 @@ class RoleGuard:
             RoleForbidden: it has another role.
             RateLimited: it was used too often of late.
         """
-        if credentials is None:
-            raise Unauthenticated
-        key = services.keys.find(credentials.credentials)
-        if key is None:
-            raise Unauthenticated
-        if key.role not in (self.role, KeyRole.ADMIN):
-            raise RoleForbidden
-        services.limits.take_request(key)
-        return key
+        key = services.keys.find(credentials.credentials) if credentials else None
+        return admit(services, key, self.role)
+
+
+def admit(services: Services, key: ApiKey | None, role: KeyRole) -> ApiKey:
+    """The key, if its holder may do now what takes that role; the one rule for HTTP calls and for pages.
+
+    Raises:
+        Unauthenticated: there is no key.
+        RoleForbidden: it has another role, and is no admin's.
+        RateLimited: it was used too often of late.
+    """
+    if key is None:
+        raise Unauthenticated
+    if key.role not in (role, KeyRole.ADMIN):
+        raise RoleForbidden
+    services.limits.take_request(key)
+    return key
 
 
 def public() -> None:

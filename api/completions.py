@@ -79,12 +79,21 @@ class Exchange:
         usage, tokens = self.build_usage(), self.services.metrics.tokens
         tokens.labels("prompt").inc(usage.prompt_tokens)
         tokens.labels("reply").inc(usage.completion_tokens)
+        self._count_safety()
         self.open_replies.close()
 
     def close(self) -> None:
         """Stop generating, where it still does; idempotent."""
         for reply in self.replies:
             reply.close()
+
+    def _count_safety(self) -> None:
+        metrics = self.services.metrics
+        if crisis := self.replies[0].crisis:
+            metrics.crises.labels(crisis.source, crisis.category).inc()
+        for reply in self.replies:
+            for rule in reply.result.filtered:
+                metrics.filtered.labels(rule).inc()
 
     def _create_completion(self, session: Session, conversation_id: str, completion_id: str, reply: Reply) -> None:
         create_completion(

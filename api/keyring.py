@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from db.keys import find_key, hash_secret
+from sqlalchemy.orm import Session
+
+from db.keys import find_key, find_key_by_id, hash_secret
 from db.models import ApiKey
 from db.session import Database
 
@@ -27,14 +30,21 @@ class KeyRing:
 
     def find(self, secret: str) -> ApiKey | None:
         """The key with this secret, unless it was revoked more than `KNOWN_S` ago."""
-        digest, now_s = hash_secret(secret), time.monotonic()
-        known = self._known.get(digest)
+        return self._find(hash_secret(secret), lambda session: find_key(session, secret))
+
+    def find_by_id(self, key_id: str) -> ApiKey | None:
+        """The key of that id, which is no secret: ask only with an id that we signed. Revoked as in `find`."""
+        return self._find(key_id, lambda session: find_key_by_id(session, key_id))
+
+    def _find(self, name: str, ask: Callable[[Session], ApiKey | None]) -> ApiKey | None:
+        now_s = time.monotonic()
+        known = self._known.get(name)
         if known is not None and now_s < known.until_s:
             return known.key
         with self._database.reading() as session:
-            key = find_key(session, secret)
+            key = ask(session)
         if key is None:
-            self._known.pop(digest, None)
+            self._known.pop(name, None)
         else:
-            self._known[digest] = _Known(key, now_s + KNOWN_S)
+            self._known[name] = _Known(key, now_s + KNOWN_S)
         return key

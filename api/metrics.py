@@ -31,6 +31,15 @@ class Metrics:
         self.unlimited = Counter(
             "ratchet_unlimited", "Times that a limit could not be asked and let through.", registry=self._registry
         )
+        self.crises = Counter(
+            "ratchet_crises",
+            "Requests answered with the crisis resources, by what saw the crisis.",
+            ("source", "category"),
+            registry=self._registry,
+        )
+        self.filtered = Counter(
+            "ratchet_filtered", "Times that the output filter left something out.", ("rule",), registry=self._registry
+        )
         self.swaps = Counter("ratchet_swaps", "Attempts to change the version.", ("outcome",), registry=self._registry)
         self._waiting = Gauge("ratchet_chat_waiting", "Chat requests in the queue.", registry=self._registry)
         self._running = Gauge("ratchet_chat_running", "Replies being generated.", registry=self._registry)

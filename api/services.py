@@ -17,6 +17,7 @@ from api.watch import ProductionWatch
 from db.session import Database
 from serving.chat import ChatService
 from serving.handle import load_handle
+from serving.safety import SafetyLayer
 from serving.scheduler import Scheduler
 from serving.slot import LoadHandle, ModelSlot
 from settings import Settings
@@ -65,7 +66,13 @@ def open_services(settings: Settings, metrics: Metrics, load: LoadHandle = load_
             keys=KeyRing(database),
             slot=slot,
             scheduler=scheduler,
-            chat=ChatService(slot, scheduler, settings.max_reply_tokens, settings.max_prompt_tokens),
+            chat=ChatService(
+                slot,
+                scheduler,
+                settings.max_reply_tokens,
+                settings.max_prompt_tokens,
+                SafetyLayer(settings.crisis_region, settings.crisis_resources),
+            ),
             watch=watch,
             metrics=metrics,
             limits=limits,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.cleaning import clean_text
-from data.crisis import find_crisis
+from data.crisis import find_crisis, match_rule
+from data.methods import count_rows, list_missing
 from data.overlap import list_word_runs
-from data.preferences import select_rated, select_supervised
 from data.recipe import Recipe
 from data.scrubbing import scrub_text
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
@@ -34,17 +34,25 @@ class CurationResult:
 def build_snapshot_rows(pool: Sequence[PoolRow], salt: str = DEFAULT_SALT) -> CurationResult:
     """Sifts the pool rule by rule, each seeing what the one before left; the rest is scrubbed and split by cluster.
 
-    No rule depends on the recipe, so runs with different recipes share their hold-out.
+    No rule depends on the recipe, so runs with different recipes share their hold-out. Unrated replies, which only
+    some recipes ask for, are sifted apart from the others and are kept for training only, so they change nothing else.
     """
     dropped: Counter[str] = Counter()
-    rows = list(pool)
-    for reason, find_unfit in _RULES:
-        unfit = find_unfit(rows)
-        dropped[reason] += len(unfit)
-        rows = [row for position, row in enumerate(rows) if position not in unfit]
     scrubbed: Counter[str] = Counter()
-    rows = [_scrub_row(row, scrubbed) for row in rows]
-    split_rows = [SnapshotRow(row=row, split=assign_split(row.cluster, salt)) for row in rows]
+
+    def sift(rows: list[PoolRow], rules: _Rules) -> list[SnapshotRow]:
+        for reason, find_unfit in rules:
+            unfit = find_unfit(rows)
+            dropped[reason] += len(unfit)
+            rows = [row for position, row in enumerate(rows) if position not in unfit]
+        rows = [_scrub_row(row, scrubbed) for row in rows]
+        return [SnapshotRow(row=row, split=assign_split(row.cluster, salt)) for row in rows]
+
+    labelled = sift([row for row in pool if not row.is_unrated], _RULES)
+    unrated = sift([row for row in pool if row.is_unrated], _UNRATED_RULES)
+    trainable = [item for item in unrated if item.split is Split.TRAIN]
+    dropped["unrated_outside_training"] += len(unrated) - len(trainable)
+    split_rows = [*labelled, *trainable]
     kept = _drop_overlaps(split_rows)
     dropped["holdout_overlap"] += len(split_rows) - len(kept)
     return CurationResult(tuple(kept), {reason: n for reason, n in dropped.items() if n}, dict(scrubbed))
@@ -52,24 +60,12 @@ def build_snapshot_rows(pool: Sequence[PoolRow], salt: str = DEFAULT_SALT) -> Cu
 
 def check_sufficiency(rows: Sequence[SnapshotRow], recipe: Recipe) -> tuple[str, ...]:
     """What a run of `recipe` lacks, a sentence each; empty when it may go on."""
-    rated = select_rated(rows)
-    ups = sum(item.row.rating is Rating.UP for item in rated)
-    downs = len(rated) - ups
     missing = []
     if not any(item.split is Split.TRAIN for item in rows):
         missing.append("There are no training rows.")
-    elif recipe.sft_epochs and not select_supervised(rows):
-        missing.append("There is no example, correction or up-rated reply to fine-tune on.")
     if not any(item.split is Split.HOLDOUT for item in rows):
         missing.append("No row is held out, so a candidate could not be measured.")
-    if recipe.preference_epochs and (ups < recipe.min_up or downs < recipe.min_down):
-        needed = f"{recipe.min_up} up and {recipe.min_down} down"
-        if recipe.min_up == recipe.min_down:
-            needed = f"{recipe.min_up} of each"
-        missing.append(
-            f"There are {ups} ratings up and {downs} down in training; at least {needed} are needed "
-            "(or set preference_epochs to 0)."
-        )
+    missing.extend(list_missing(recipe, count_rows(rows)))
     return tuple(missing)
 
 
@@ -95,16 +91,27 @@ def _find_duplicates(rows: Sequence[PoolRow]) -> set[int]:
 
 
 def _find_crises(rows: Sequence[PoolRow]) -> set[int]:
-    """Rows in which any turn or the reply signals a crisis: thumbs there reward comfort over care."""
-    return {position for position, row in enumerate(rows) if any(map(find_crisis, _list_texts(row)))}
+    """Rows in which a user's turn, or the reply, signals a crisis: thumbs there reward comfort over care.
 
-
-def _find_echoes(rows: Sequence[PoolRow]) -> set[int]:
-    """Up-rated replies that copy a run of words from their prompt: the rater wrote what is to be learned."""
+    The classifier was made for what users write; of what was replied, only the rules judge.
+    """
     return {
         position
         for position, row in enumerate(rows)
-        if row.rating is Rating.UP and not list_word_runs(row.context).isdisjoint(list_word_runs(row.reply))
+        if match_rule(row.reply)
+        or (row.original is not None and match_rule(row.original))
+        or any(find_crisis(turn["content"]) for turn in row.messages if turn["role"] == "user")
+        or any(match_rule(turn["content"]) for turn in row.messages if turn["role"] == "assistant")
+    }
+
+
+def _find_echoes(rows: Sequence[PoolRow]) -> set[int]:
+    """Replies, up-rated or unrated, that copy a run of words from their prompt: it would be learned as good."""
+    return {
+        position
+        for position, row in enumerate(rows)
+        if (row.rating is Rating.UP or row.is_unrated)
+        and not list_word_runs(row.context).isdisjoint(list_word_runs(row.reply))
     }
 
 
@@ -147,7 +154,8 @@ def _scrub_row(row: PoolRow, counts: Counter[str]) -> PoolRow:
         return scrubbed.text
 
     messages = tuple(Message(role=message["role"], content=scrub(message["content"])) for message in row.messages)
-    return replace(row, messages=messages, reply=scrub(row.reply))
+    original = scrub_text(row.original).text if row.original is not None else None  # counted where it was served
+    return replace(row, messages=messages, reply=scrub(row.reply), original=original)
 
 
 def _drop_overlaps(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
@@ -173,15 +181,25 @@ def _drop_overlaps(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
 
 
 def _list_texts(row: PoolRow) -> list[str]:
-    """What was said in the conversation, the reply last; not the system message, which many rows share."""
-    return [message["content"] for message in row.messages if message["role"] != "system"] + [row.reply]
+    """What was said in the conversation, then the reply; not the system message, which many rows share."""
+    texts = [message["content"] for message in row.messages if message["role"] != "system"] + [row.reply]
+    return [*texts, row.original] if row.original is not None else texts
 
 
-_RULES: tuple[tuple[str, Callable[[Sequence[PoolRow]], set[int]]], ...] = (
+_Rules = tuple[tuple[str, Callable[[Sequence[PoolRow]], set[int]]], ...]
+
+_RULES: _Rules = (
     ("empty", _find_empty),
     ("duplicate", _find_duplicates),
     ("crisis", _find_crises),
     ("echo", _find_echoes),
     ("burst", _find_bursts),
     ("rater_cap", _find_above_cap),
+)
+
+_UNRATED_RULES: _Rules = (
+    ("empty", _find_empty),
+    ("duplicate", _find_duplicates),
+    ("crisis", _find_crises),
+    ("echo", _find_echoes),
 )

@@ -4,6 +4,7 @@ RatchetError
 ├── InvalidDataset      (ValueError)   a file or upload that cannot be imported
 ├── InvalidRecipe       (ValueError)   a recipe field out of range
 ├── InvalidText         (ValueError)   text that no store can hold
+├── ReferenceGiven      (ValueError)   a score that would measure copying
 ├── NotFound            (LookupError)  no such row, or not yours
 └── Conflict                           the state forbids it
 
@@ -56,6 +57,10 @@ class InvalidRecipe(RatchetError, ValueError):
 
 class InvalidText(RatchetError, ValueError):
     """The text holds a NUL or a lone surrogate, which no database can store; remove it and send it again."""
+
+
+class ReferenceGiven(RatchetError, ValueError):
+    """The prompt holds the reference that its reply would be scored against; score a row that hides it."""
 
 
 class NotFound(RatchetError, LookupError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,20 +22,29 @@ class Pair:
     rejected: str
     cluster: str
     chosen_id: str  # row_id of the pool row
-    rejected_id: str
+    rejected_id: str  # of a correction whose original was left out: the correction's own
+    is_expert: bool = False  # a reviewer prefers it
 
 
-def select_supervised(rows: Iterable[SnapshotRow]) -> list[SnapshotRow]:
+def select_supervised(rows: Iterable[SnapshotRow], replay_share: float = 1.0, seed: int = 0) -> list[SnapshotRow]:
     """The training rows to imitate: examples and corrections that nobody rated down, and up-rated replies.
 
-    An expert's row is there EXPERT_COPIES times.
+    Of the imported examples, `replay_share` (0 to 1) is there, the same ones for the same `seed`; rows that come later
+    change nothing for those before. An expert's row is there EXPERT_COPIES times.
     """
     return [
         item
         for item in _select_training(rows)
         if item.row.rating is Rating.UP or (item.row.rating is None and item.row.kind is not RowKind.REPLY)
+        if item.row.kind is not RowKind.EXAMPLE or draw_share(item.row.row_id, seed) < replay_share
         for _ in range(EXPERT_COPIES if item.row.is_expert else 1)
     ]
+
+
+def draw_share(name: str, seed: int) -> float:
+    """A number from 0 to below 1 that depends on `name` and `seed` alone, evenly spread over names."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48
 
 
 def select_rated(rows: Iterable[SnapshotRow]) -> list[SnapshotRow]:
@@ -61,44 +71,78 @@ def class_weights(n_up: int, n_down: int) -> tuple[float, float]:
     return (1 / ratio, 1.0) if ratio < 1 else (1.0, max(1.0, ratio / MAX_CLASS_RATIO))
 
 
-def build_pairs(rows: Iterable[SnapshotRow]) -> list[Pair]:
-    """The preference pairs in the training split: correction over its original, up-rated over down-rated.
+def build_pairs(rows: Iterable[SnapshotRow], split: Split = Split.TRAIN) -> list[Pair]:
+    """The preference pairs in one split: correction over its original, up-rated over down-rated.
 
     Within one context each rated reply is used at least once, in max(ups, downs) pairs, not their product: a
-    common greeting must not outweigh everything else. A reply rated both up and down is left out.
+    common greeting must not outweigh everything else. Siblings (several replies to one question) have one context. A
+    reply rated both up and down is left out, unless an expert rated it: then the expert's word counts.
     """
-    training = [item.row for item in _select_training(rows)]
-    return [*_pair_corrections(training), *_pair_ratings(training)]
+    chosen = [item.row for item in rows if item.split is split]
+    return [*_pair_corrections(chosen), *_pair_ratings(chosen)]
+
+
+def repeat_experts(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs for training: an expert's is there EXPERT_COPIES times."""
+    return [pair for pair in pairs for _ in range(EXPERT_COPIES if pair.is_expert else 1)]
+
+
+def count_contexts(pairs: Iterable[Pair]) -> int:
+    """How many different conversations the pairs continue."""
+    return len({_key_context(pair.messages) for pair in pairs})
 
 
 def _pair_corrections(rows: Sequence[PoolRow]) -> Iterator[Pair]:
+    """The rating of the original may have been dropped (two raters said the same), so the correction brings it."""
     by_id = {row.row_id: row for row in rows}
     for row in rows:
-        original = by_id.get(row.row_id.replace("correction:", "feedback:"))
-        if row.kind is RowKind.CORRECTION and original and original.reply != row.reply:
-            yield _build_pair(row, original)
+        if row.kind is not RowKind.CORRECTION:
+            continue
+        rated = by_id.get(row.row_id.replace("correction:", "feedback:"))
+        original = rated.reply if rated else row.original
+        if original is not None and original != row.reply:
+            yield _build_pair(row, original, rated.row_id if rated else row.row_id, is_expert=row.is_expert)
 
 
 def _pair_ratings(rows: Sequence[PoolRow]) -> Iterator[Pair]:
     contexts: defaultdict[tuple[tuple[str, str], ...], list[PoolRow]] = defaultdict(list)
     for row in rows:
-        contexts[tuple((message["role"], message["content"]) for message in row.messages)].append(row)
+        if row.rating is not None:
+            contexts[_key_context(row.messages)].append(row)
     for group in contexts.values():
-        ups = {row.reply: row for row in group if row.rating is Rating.UP}
-        downs = {row.reply: row for row in group if row.rating is Rating.DOWN}
-        chosen = [row for reply, row in ups.items() if reply not in downs]
-        rejected = [row for reply, row in downs.items() if reply not in ups]
+        chosen, rejected = _settle(group)
         if chosen and rejected:
             for turn in range(max(len(chosen), len(rejected))):
-                yield _build_pair(chosen[turn % len(chosen)], rejected[turn % len(rejected)])
+                better, worse = chosen[turn % len(chosen)], rejected[turn % len(rejected)]
+                is_expert = better.is_expert or worse.is_expert
+                yield _build_pair(better, worse.reply, worse.row_id, is_expert=is_expert)
 
 
-def _build_pair(chosen: PoolRow, rejected: PoolRow) -> Pair:
+def _settle(group: Sequence[PoolRow]) -> tuple[list[PoolRow], list[PoolRow]]:
+    """One row for each better and each worse reply of a context, in the order of first ratings."""
+    by_reply: defaultdict[str, list[PoolRow]] = defaultdict(list)
+    for row in group:
+        by_reply[row.reply].append(row)
+    better: list[PoolRow] = []
+    worse: list[PoolRow] = []
+    for rated in by_reply.values():
+        voices = [row for row in rated if row.is_expert] or rated
+        if len({row.rating for row in voices}) == 1:
+            (better if voices[0].rating is Rating.UP else worse).append(voices[0])
+    return better, worse
+
+
+def _key_context(messages: Iterable[Message]) -> tuple[tuple[str, str], ...]:
+    return tuple((message["role"], message["content"]) for message in messages)
+
+
+def _build_pair(chosen: PoolRow, rejected: str, rejected_id: str, *, is_expert: bool) -> Pair:
     return Pair(
         messages=chosen.messages,
         chosen=chosen.reply,
-        rejected=rejected.reply,
+        rejected=rejected,
         cluster=chosen.cluster,
         chosen_id=chosen.row_id,
-        rejected_id=rejected.row_id,
+        rejected_id=rejected_id,
+        is_expert=is_expert,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import InvalidRecipe
+from data.vocabulary import Method, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,40 +31,94 @@ class Recipe:
     """What a run does with its snapshot.
 
     Attributes:
-        trainable: `last:N` trains the top N transformer blocks and freezes the rest; `full` trains everything.
+        method: `auto`, `sft`, `kto`, `dpo` or `reward`; see docs/training.md.
+        trainable: `last:N` trains the top N transformer blocks and freezes the rest; `lora:R` trains adapters of
+            rank R on every block and merges them in at the end; `full` trains everything.
         sft_epochs: passes over examples, corrections and up-rated replies; 0 leaves the stage out.
         sft_learning_rate: AdamW peak rate of that stage.
-        preference_epochs: passes over rated replies with KTO; 0 leaves the stage out.
+        replay_share: share of the imported examples among the rows to imitate, 0 to 1, chosen by `seed`.
+        preference_epochs: passes over rated replies (KTO), pairs (DPO) or prompts (reward); 0 leaves the stage out.
         preference_learning_rate: AdamW peak rate of that stage.
-        beta: strength of the pull towards the reference model in KTO; larger stays closer.
+        beta: strength of the pull towards the reference model in KTO, DPO, RLOO and GRPO; larger stays closer.
+        dpo_loss: `sigmoid`, or `robust` for ratings of which a share is wrong.
+        label_smoothing: that share, 0 to 0.49, for `robust`.
+        reward_epochs, reward_learning_rate: passes over pairs and AdamW peak rate of the reward model.
+        policy: how the model follows the reward model: `best_of_n`, `rloo` or `grpo`.
+        policy_samples: replies sampled for each prompt there; `batch_size` is a multiple of it for RLOO and GRPO.
+        policy_prompts: most prompts sampled for there, chosen by `seed`.
         batch_size: rows in one optimiser step; at least 2 (KTO pairs rows within a batch).
         max_tokens: longest prompt plus reply in training, in tokens; longer replies are cut at a sentence end.
+        long_rows: what becomes of a reply to imitate that is over `max_tokens`: `split` makes several rows of it at
+            sentence ends, `cut` keeps its first sentences. Rated replies are always cut: one thumb, one row.
+        lowercase: put training texts into lower case; what is served and held out stays as it is.
+        augmented_copies: most synthetic variants of each row to imitate, with a changed context; 0 makes none.
+        augment_below: rows to imitate from which on there are no variants: it is for small sets.
+        pseudo_labels: most unrated replies, the newest first, that the reward model may rate; 0 takes none.
+        pseudo_label_confidence: how sure it must be of a rating, 0.5 to 1.
         reply_tokens: longest reply generated in evaluation, in tokens.
         max_holdout_rows: most hold-out rows answered in one evaluation, chosen by hash; 0 means all.
-        min_up, min_down: fewest accepted training ratings of each kind for the preference stage.
+        min_up, min_down: fewest accepted training ratings of each kind for KTO.
+        min_pairs: fewest training pairs for the methods `dpo` and `reward`.
+        save_steps: optimiser steps between two checkpoints; a run that was killed goes on from the last one.
+        early_stopping_patience: evaluations without a lower dev loss (one an epoch) after which a stage ends; the
+            best weights are kept. 0 trains to the end and keeps the last ones.
+        precision: `float32`, `bfloat16` (refused where the hardware is slow at it), or `auto`: what pays here.
+        gradient_accumulation: parts in which the rows of one step are computed; the step stays the same and takes
+            less memory. It divides `batch_size` and leaves at least 2 rows in a part.
+        gradient_checkpointing: compute the activations twice rather than keep them; slower, less memory.
+        launcher: `python`, or `accelerate` for several processes or devices.
+        processes: processes of `accelerate launch`; together they share the rows of one step.
         seed: seed of every random choice.
         margins: see `Margins`.
     """
 
+    method: str = "auto"
     trainable: str = "last:4"
     sft_epochs: int = 2
     sft_learning_rate: float = 1e-4
+    replay_share: float = 1.0
     preference_epochs: int = 2
     preference_learning_rate: float = 5e-5
     beta: float = 0.1
+    dpo_loss: str = "sigmoid"
+    label_smoothing: float = 0.0
+    reward_epochs: int = 1
+    reward_learning_rate: float = 1e-4
+    policy: str = "best_of_n"
+    policy_samples: int = 4
+    policy_prompts: int = 200
     batch_size: int = 8
     max_tokens: int = 320
+    long_rows: str = "split"
+    lowercase: bool = False
+    augmented_copies: int = 0
+    augment_below: int = 1000
+    pseudo_labels: int = 0
+    pseudo_label_confidence: float = 0.9
     reply_tokens: int = 64
     max_holdout_rows: int = 400
     min_up: int = 20
     min_down: int = 20
+    min_pairs: int = 20
+    save_steps: int = 500
+    early_stopping_patience: int = 2
+    precision: str = "auto"
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
+    launcher: str = "python"
+    processes: int = 1
     seed: int = 0
     margins: Margins = field(default_factory=Margins)
 
     def __post_init__(self) -> None:
         """Refuse values that no run could use, with the range in the message."""
-        if not re.fullmatch(r"full|last:[1-9]\d{0,2}", self.trainable):
-            raise InvalidRecipe(f"trainable must be 'full' or 'last:N' with N from 1 to 999, not {self.trainable!r}.")
+        if not re.fullmatch(r"full|(last|lora):[1-9]\d{0,2}", self.trainable):
+            raise InvalidRecipe(
+                f"trainable must be 'full', 'last:N' or 'lora:R' with N and R from 1 to 999, not {self.trainable!r}."
+            )
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidRecipe(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}.")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if not low <= value <= high:
@@ -73,24 +128,77 @@ class Recipe:
                 raise InvalidRecipe(f"margins.{margin.name} must be above 0 and at most 100.")
         if self.sft_epochs == 0 and self.preference_epochs == 0:
             raise InvalidRecipe("sft_epochs and preference_epochs are both 0, so nothing would be trained.")
+        self._check_method()
+        self._check_parts()
+
+    def _check_method(self) -> None:
+        """Refuse a method together with what takes it away."""
+        if self.method == Method.SFT and self.sft_epochs == 0:
+            raise InvalidRecipe("method is sft, but sft_epochs is 0, so nothing would be trained.")
+        if self.method in (Method.KTO, Method.DPO, Method.REWARD) and self.preference_epochs == 0:
+            raise InvalidRecipe(f"method is {self.method}, but preference_epochs is 0; set it to at least 1.")
+        if (self.dpo_loss == "robust") != (self.label_smoothing > 0):
+            raise InvalidRecipe("dpo_loss robust and a label_smoothing above 0 go together; set both or neither.")
+        if self.method == Method.REWARD and self.policy != Policy.BEST_OF_N and self.batch_size % self.policy_samples:
+            raise InvalidRecipe(
+                f"batch_size must be a multiple of policy_samples for {self.policy}; {self.batch_size} is none of "
+                f"{self.policy_samples}."
+            )
+
+    def _check_parts(self) -> None:
+        """Refuse parts of a step that are uneven or too small."""
+        parts = self.gradient_accumulation * self.processes
+        if self.launcher == "python" and self.processes > 1:
+            raise InvalidRecipe(f"{self.processes} processes need launcher = 'accelerate'.")
+        if self.batch_size % parts or self.batch_size // parts < MIN_MICRO_BATCH:
+            raise InvalidRecipe(
+                f"batch_size {self.batch_size} must divide into gradient_accumulation x processes = {parts} parts of "
+                f"at least {MIN_MICRO_BATCH} rows."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-ready values."""
         return dataclasses.asdict(self)
 
 
+MIN_MICRO_BATCH = 2  # rows that KTO compares with each other
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "method": tuple(Method),
+    "dpo_loss": ("sigmoid", "robust"),
+    "long_rows": ("split", "cut"),
+    "policy": tuple(Policy),
+    "precision": ("auto", "float32", "bfloat16"),
+    "launcher": ("python", "accelerate"),
+}
+
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("sft_epochs", 0, 100),
     ("sft_learning_rate", 1e-8, 1e-1),
     ("preference_epochs", 0, 100),
     ("preference_learning_rate", 1e-8, 1e-1),
+    ("replay_share", 0, 1),
     ("beta", 1e-4, 10),
+    ("label_smoothing", 0, 0.49),
+    ("reward_epochs", 1, 100),
+    ("reward_learning_rate", 1e-8, 1e-1),
+    ("policy_samples", 2, 64),
+    ("policy_prompts", 1, 1_000_000),
     ("batch_size", 2, 512),
     ("max_tokens", 16, 8192),
+    ("augmented_copies", 0, 4),
+    ("augment_below", 1, 1_000_000),
+    ("pseudo_labels", 0, 1_000_000),
+    ("pseudo_label_confidence", 0.5, 1),
     ("reply_tokens", 1, 1024),
     ("max_holdout_rows", 0, 1_000_000),
     ("min_up", 1, 1_000_000),
     ("min_down", 1, 1_000_000),
+    ("min_pairs", 1, 1_000_000),
+    ("save_steps", 1, 1_000_000),
+    ("early_stopping_patience", 0, 100),
+    ("gradient_accumulation", 1, 256),
+    ("processes", 1, 64),
     ("seed", 0, 2**31 - 1),
 )
 
@@ -129,6 +237,6 @@ def _check_type(name: str, value: object, default: object) -> Any:
     wanted = type(default)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise InvalidRecipe(f"{name} must be of type {wanted.__name__}, not {type(value).__name__}.")
     return value

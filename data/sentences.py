@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 _SENTENCE_END = re.compile(r"[.!?\u2026]+[\"'\u2019\u201d)\]]*(?=\s|$)|[\u3002\uff01\uff1f]+|(?<=\S)(?=\n)")
+_SPACE = re.compile(r"\s+")
 _WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
 
 
@@ -18,6 +19,27 @@ def cut_at_sentence(text: str, fits: Callable[[str], bool]) -> str:
     if fits(text):
         return text
     return _cut_at(_SENTENCE_END, text, fits) or _cut_at(_WORD_END, text, fits)
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text`, each with the space after it: joined they are `text` again."""
+    starts = [0]
+    for match in _SENTENCE_END.finditer(text):
+        after = _SPACE.match(text, match.end())
+        end = after.end() if after else match.end()
+        if starts[-1] < end < len(text):
+            starts.append(end)
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True) if end > start]
+
+
+def keep_last_sentences(text: str, fits: Callable[[str], bool]) -> str:
+    """The longest run of whole sentences at the end of `text` that `fits`; of words where none does; else empty."""
+    for pieces in (split_sentences(text), re.findall(r"\S+\s*", text)):
+        starts = range(len(pieces))
+        first = bisect_left(starts, True, key=lambda start: fits("".join(pieces[start:])))
+        if first < len(pieces):
+            return "".join(pieces[first:]).strip()
+    return ""
 
 
 def _cut_at(border: re.Pattern[str], text: str, fits: Callable[[str], bool]) -> str:

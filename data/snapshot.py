@@ -23,7 +23,7 @@ ROWS_FILE = "rows.parquet"
 MANIFEST_FILE = "manifest.json"
 
 # Named types, so that a column of nothing but nulls (or no rows) is written as text all the same.
-_TEXT_COLUMNS = ("row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating")
+_TEXT_COLUMNS = ("row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating", "original")
 _TYPES = {**dict.fromkeys(_TEXT_COLUMNS, "string"), "is_expert": "bool", "created_at_s": "float64"}
 
 
@@ -94,6 +94,7 @@ def _pack_rows(rows: Iterable[SnapshotRow]) -> bytes:
             "rating": item.row.rating.value if item.row.rating else None,
             "is_expert": item.row.is_expert,
             "created_at_s": item.row.created_at_s,
+            "original": item.row.original,
         }
         for item in rows
     ]
@@ -112,6 +113,7 @@ def _parse_row(record: dict[Any, Any]) -> SnapshotRow:
         rater=record["rater"],
         is_expert=record["is_expert"],
         created_at_s=record["created_at_s"],
+        original=record.get("original"),  # snapshots from before it was kept have none
     )
     return SnapshotRow(row=row, split=Split(record["split"]))
 

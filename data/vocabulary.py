@@ -95,7 +95,25 @@ class RowKind(StrEnum):
 
     EXAMPLE = "example"  # imported, or written by a reviewer
     CORRECTION = "correction"  # what a rater says that the reply should have been
-    REPLY = "reply"  # a served reply with its rating
+    REPLY = "reply"  # a served reply with its rating, if it has one
+
+
+class Method(StrEnum):
+    """How a run learns (docs/training.md)."""
+
+    AUTO = "auto"  # chosen by what the snapshot holds: data/methods.py
+    SFT = "sft"  # supervised fine-tuning alone
+    KTO = "kto"  # SFT, then single ratings
+    DPO = "dpo"  # SFT, then pairs of a better and a worse reply
+    REWARD = "reward"  # SFT, then a reward model from pairs, and a policy that follows it
+
+
+class Policy(StrEnum):
+    """How the model follows a reward model."""
+
+    BEST_OF_N = "best_of_n"  # fine-tuned on the best of its own replies
+    RLOO = "rloo"
+    GRPO = "grpo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +145,17 @@ class PoolRow:
     rater: str | None = None
     is_expert: bool = False
     created_at_s: float = 0.0  # seconds since 1970
+    original: str | None = None  # of a correction: the reply that it corrects
 
     @property
     def context(self) -> str:
         """The last user turn."""
         return self.messages[-1]["content"]
+
+    @property
+    def is_unrated(self) -> bool:
+        """A served reply that nobody has rated: of use only where the reward model may rate it."""
+        return self.kind is RowKind.REPLY and self.rating is None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import JSON, insert, select, tuple_, type_coerce
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
@@ -13,6 +14,15 @@ from data.vocabulary import Message
 from db.base import new_id
 from db.inserts import build_insert
 from db.models import Completion, Conversation
+
+
+@dataclass(frozen=True)
+class ConversationOpening:
+    """A conversation, and what it began with."""
+
+    id: str
+    created_at_s: float
+    opening: str  # the first message that was answered
 
 
 def ensure_conversation(session: Session, key_id: str, conversation_id: str | None, end_user: str | None) -> str:
@@ -106,6 +116,20 @@ def get_conversation(session: Session, key_id: str, conversation_id: str) -> Con
     if conversation is None:
         raise NotFound(f"There is no conversation {conversation_id!r}, or it is another client's.")
     return conversation
+
+
+def list_conversations(session: Session, key_id: str, end_user: str, limit: int) -> list[ConversationOpening]:
+    """The end user's newest conversations with the key, newest first; those without a reply are left out."""
+    begun = (Completion.key_id == Conversation.key_id) & (Completion.conversation_id == Conversation.id)
+    first = select(Completion.messages).where(begun).order_by(Completion.created_at_s, Completion.id).limit(1)
+    messages = type_coerce(first.correlate(Conversation).scalar_subquery(), JSON)
+    rows = session.execute(
+        select(Conversation.id, Conversation.created_at_s, messages)
+        .where(Conversation.key_id == key_id, Conversation.end_user == end_user)
+        .order_by(Conversation.created_at_s.desc(), Conversation.id)
+        .limit(limit)
+    )
+    return [ConversationOpening(name, at_s, asked[-1]["content"]) for name, at_s, asked in rows if asked]
 
 
 def list_completions(

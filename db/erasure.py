@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Select, and_, delete, exists, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from data.errors import NotFound
 from data.recipe import Recipe
@@ -21,6 +23,13 @@ from db.models import Completion, Conversation, Erasure, Example, Feedback, Run,
 from db.runs import create_run, find_active_run, get_run, request_cancel
 
 _SALT_BYTES = 16
+_IDS_PER_QUERY = 5000
+_ORIGINS: dict[str, InstrumentedAttribute[Any]] = {  # which id a row id names
+    "example": Example.id,
+    "feedback": Feedback.id,
+    "correction": Feedback.id,
+    "completion": Completion.id,
+}
 
 
 def erase_end_user(session: Session, user: str) -> Erasure:
@@ -91,6 +100,31 @@ def list_erasure_ids_of_version(session: Session, number: int) -> list[str]:
     """The erasures of rows that this version's snapshot held."""
     erasures = session.execute(select(Erasure.id, Erasure.marked_versions).order_by(Erasure.created_at_s))
     return [erasure_id for erasure_id, marked in erasures if number in marked]
+
+
+def list_gone_row_ids(session: Session, row_ids: Iterable[str]) -> set[str]:
+    """Those of the row ids (`feedback:7`, and `feedback:7#2` for a part of it) whose row is not there any more.
+
+    One that names no table counts as gone, so that nothing is kept of it.
+    """
+    by_origin: defaultdict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row_id in row_ids:
+        kind, _, number = row_id.partition(":")
+        by_origin[kind][number.partition("#")[0]].append(row_id)
+    gone: set[str] = set()
+    for kind, by_id in by_origin.items():
+        present = _list_present(session, kind, sorted(by_id))
+        gone.update(row_id for name, named in by_id.items() if name not in present for row_id in named)
+    return gone
+
+
+def _list_present(session: Session, kind: str, names: list[str]) -> set[str]:
+    column = _ORIGINS.get(kind)
+    if column is None:
+        return set()
+    ids: list[Any] = names if kind == "completion" else [int(name) for name in names if name.isdecimal()]
+    chunks = (ids[start : start + _IDS_PER_QUERY] for start in range(0, len(ids), _IDS_PER_QUERY))
+    return {str(found) for chunk in chunks for found in session.scalars(select(column).where(column.in_(chunk)))}
 
 
 def _completions_of(user: str) -> Select[str]:

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from data.errors import NotFound
 from data.vocabulary import KeyRole
 from db.base import database_now_s
+from db.inserts import insert_or_none
 from db.models import ApiKey
 
 SECRET_BYTES = 32
 PREFIX_LENGTH = 8
+VISITOR_KEY_ID = "key-visitors"
 
 
 def create_key(session: Session, role: KeyRole, name: str) -> tuple[ApiKey, str]:
@@ -34,6 +36,21 @@ def find_key(session: Session, secret: str) -> ApiKey | None:
         select(ApiKey).where(ApiKey.secret_sha256 == digest, ApiKey.revoked_at_s.is_(None))
     ).one_or_none()
     return key if key is not None and hmac.compare_digest(key.secret_sha256, digest) else None
+
+
+def find_key_by_id(session: Session, key_id: str) -> ApiKey | None:
+    """The key of that id, unless it was revoked."""
+    return session.scalars(select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at_s.is_(None))).one_or_none()
+
+
+def ensure_visitor_key(session: Session) -> None:
+    """The client key under which visitors chat without one of their own; nobody knows its secret.
+
+    Revoking it locks all visitors out.
+    """
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    values = {"role": KeyRole.CLIENT, "name": "visitors", "prefix": "", "secret_sha256": hash_secret(secret)}
+    insert_or_none(session, ApiKey, id=VISITOR_KEY_ID, **values)
 
 
 def revoke_key(session: Session, key_id: str) -> ApiKey:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from data.splitting import context_cluster
 from data.vocabulary import Message, PoolRow, RowKind
 from db.models import Completion, Example, Feedback
 
+_WHOLE = ("stop", "length")  # finish reasons
 
-def list_pool_rows(session: Session) -> list[PoolRow]:
+
+def list_pool_rows(session: Session, unrated: int = 0) -> list[PoolRow]:
     """Examples, then each rater's view of each reply with the correction after it, in order of their ids.
 
-    Reviewers come before other raters: of two that say the same, curation keeps the first.
+    Reviewers come before other raters: of two that say the same, curation keeps the first. Last come up to `unrated`
+    replies of models that nobody has rated, the newest of them, oldest first.
     """
-    return [*_build_example_rows(session), *_build_feedback_rows(session)]
+    rows = [*_build_example_rows(session), *_build_feedback_rows(session)]
+    return [*rows, *_build_unrated_rows(session, unrated)] if unrated else rows
 
 
 def _build_example_rows(session: Session) -> Iterator[PoolRow]:
@@ -60,4 +64,25 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
                 rater=feedback.rater,
                 is_expert=feedback.rater_kind == "reviewer",
                 created_at_s=feedback.created_at_s,
+                original=completion.reply,
             )
+
+
+def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:
+    """Whole replies only: not what a client broke off, nor what the crisis layer or a filter had a hand in."""
+    unrated = select(Completion).where(
+        ~exists().where(Feedback.completion_id == Completion.id),
+        Completion.version_number.is_not(None),
+        Completion.is_crisis.is_(False),
+        Completion.finish_reason.in_(_WHOLE),
+    )
+    newest = session.scalars(unrated.order_by(Completion.created_at_s.desc(), Completion.id.desc()).limit(limit))
+    for completion in reversed(newest.all()):
+        yield PoolRow(
+            row_id=f"completion:{completion.id}",
+            kind=RowKind.REPLY,
+            cluster=f"conversation:{completion.conversation_id}",
+            messages=tuple(completion.messages),
+            reply=completion.reply,
+            created_at_s=completion.created_at_s,
+        )

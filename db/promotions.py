@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -78,7 +78,19 @@ def rollback(session: Session, actor: str, reason: str) -> Promotion:
     )
 
 
-def build_history(promotions: Iterable[Promotion]) -> list[int]:
+class Move(Protocol):
+    """A promotion, in whatever form."""
+
+    @property
+    def kind(self) -> str:
+        """initial, gate, manual or rollback."""
+
+    @property
+    def version_number(self) -> int:
+        """Where it led."""
+
+
+def build_history(promotions: Iterable[Move]) -> list[int]:
     """The versions put into production and not rolled back, in order, from promotions oldest first."""
     history: list[int] = []
     for promotion in promotions:

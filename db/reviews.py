@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,15 +40,18 @@ class ReviewValues:
     comment: str | None = None
 
 
-def find_next_review(session: Session, reviewer: str, reviews_per_item: int) -> ReviewItem | None:
+def find_next_review(
+    session: Session, reviewer: str, reviews_per_item: int, skipped: Collection[str] = ()
+) -> ReviewItem | None:
     """The reply that most needs this reviewer: a flagged one, else one that raters differ on, else any.
 
-    Never one that the reviewer has done, or that has `reviews_per_item` reviews. Among equals the order is that of
-    the ids: they are random, and the same for all reviewers, so that their reviews meet on the same replies.
+    Never one that the reviewer has done or `skipped`, or that has `reviews_per_item` reviews. Among equals the order
+    is that of the ids: they are random, and the same for all reviewers, so that their reviews meet on the same replies.
     """
     done = select(Review.id).where(Review.completion_id == Completion.id, Review.reviewer == reviewer).exists()
     reviews = select(func.count()).where(Review.completion_id == Completion.id).scalar_subquery()
-    waiting = select(Completion).where(~done, reviews < reviews_per_item).order_by(Completion.id).limit(1)
+    is_open = ~done, reviews < reviews_per_item, Completion.id.not_in(skipped)
+    waiting = select(Completion).where(*is_open).order_by(Completion.id).limit(1)
     for reason, condition in _build_picks():
         completion = session.scalars(waiting.where(condition)).one_or_none()
         if completion is not None:
@@ -81,6 +85,11 @@ def put_review(session: Session, completion_id: str, reviewer: str, values: Revi
     )
     options = {"synchronize_session": False, "populate_existing": True}
     return session.scalars(change, execution_options=options).one(), False
+
+
+def count_reviews(session: Session, reviewer: str) -> int:
+    """How many replies the reviewer has reviewed."""
+    return session.scalar(select(func.count()).where(Review.reviewer == reviewer)) or 0
 
 
 def list_shared_verdicts(session: Session) -> list[tuple[str, str, ReviewVerdict]]:

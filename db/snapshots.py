@@ -47,14 +47,15 @@ def _build_records(
     completion_ids = dict(session.execute(select(Feedback.id, Feedback.completion_id)).all())
     for snapshot_row in rows:
         row = snapshot_row.row
-        origin_id = int(row.row_id.partition(":")[2])
-        is_example = row.kind is RowKind.EXAMPLE
+        origin = row.row_id.partition(":")[2]
+        example_id = int(origin) if row.kind is RowKind.EXAMPLE else None
+        feedback_id = None if row.kind is RowKind.EXAMPLE or row.is_unrated else int(origin)
         yield {
             "snapshot_id": snapshot_id,
             "row_id": row.row_id,
             "split": snapshot_row.split,
             "kind": row.kind,
-            "example_id": origin_id if is_example else None,
-            "feedback_id": None if is_example else origin_id,
-            "completion_id": None if is_example else completion_ids.get(origin_id),
+            "example_id": example_id,
+            "feedback_id": feedback_id,
+            "completion_id": origin if row.is_unrated else completion_ids.get(feedback_id or 0),  # ids begin at 1
         }

@@ -43,7 +43,7 @@ def seal_artifact(folder: Path, **facts: Any) -> str:
     files only, so the same weights have the same digest whoever made them.
     """
     files = {
-        path.relative_to(folder).as_posix(): _hash_file(path) for path in _list_files(folder) if path.name != MANIFEST
+        path.relative_to(folder).as_posix(): hash_file(path) for path in _list_files(folder) if path.name != MANIFEST
     }
     digest = _digest_files(files)
     manifest = folder / MANIFEST
@@ -91,7 +91,7 @@ def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
     for name, expected in files.items():
         if Path(name).suffix not in _ALLOWED_SUFFIXES or ".." in Path(name).parts:
             raise ArtifactInvalid(f"{folder} holds {name}, a kind of file that no artifact has; do not load it.")
-        if _hash_file(folder / name) != expected:
+        if hash_file(folder / name) != expected:
             raise ArtifactInvalid(f"{folder / name} was changed after it was made; take another version.")
     if _digest_files(files) != digest:
         raise ArtifactInvalid(f"The manifest of {folder} does not match its own digest; take another version.")
@@ -101,7 +101,8 @@ def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -7,11 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 
+from data.crisis import CrisisSignal
 from data.vocabulary import Message
 from serving.engine import Sampling
 from serving.feed import Completed, TextFeed
 from serving.handle import ModelHandle
-from serving.safety import build_crisis_reply, screen_message
+from serving.output_filter import OutputFilter
+from serving.safety import SafetyLayer
 from serving.scheduler import Scheduler
 from serving.slot import ModelSlot
 from serving.ticket import Ticket
@@ -27,10 +29,15 @@ class Reply:
 
     version: int  # 0 when nothing was loaded (crisis replies only)
     digest: str  # "" when nothing was loaded
-    is_crisis: bool
+    crisis: CrisisSignal | None  # what was answered with the resources, None for what the model answered
     prompt_tokens: int
     dropped_turns: int  # oldest turns that did not fit
     feed: TextFeed
+
+    @property
+    def is_crisis(self) -> bool:
+        """Whether it is the fixed reply with the resources."""
+        return self.crisis is not None
 
     @property
     def result(self) -> Completed:
@@ -53,12 +60,18 @@ class ChatService:
     """Answers chat requests; may be used from many threads and from async code."""
 
     def __init__(
-        self, slot: ModelSlot, scheduler: Scheduler, max_reply_tokens: int, max_prompt_tokens: int = 4096
+        self,
+        slot: ModelSlot,
+        scheduler: Scheduler,
+        max_reply_tokens: int,
+        max_prompt_tokens: int = 4096,
+        safety: SafetyLayer | None = None,
     ) -> None:
         self._slot = slot
         self._scheduler = scheduler
         self._max_reply_tokens = max_reply_tokens
         self._max_prompt_tokens = max_prompt_tokens
+        self._safety = safety or SafetyLayer()
 
     def answer(self, messages: Sequence[Message], sampling: Sampling, *, region: str = "") -> Reply:
         """Begin to answer; returns at once.
@@ -77,8 +90,10 @@ class ChatService:
         self, messages: Sequence[Message], sampling: Sampling, count: int, *, region: str = ""
     ) -> list[Reply]:
         """Begin to answer `count` times with the same weights, all or none; else like `answer`."""
-        if any(screen_message(text) for text in _list_unanswered(messages)):
-            return [self._answer_crisis(region) for _ in range(count)]
+        signals = map(self._safety.screen, _list_unanswered(messages))
+        if signal := next((found for found in signals if found), None):
+            return [self._answer_crisis(signal, region) for _ in range(count)]
+        conversation = "\n".join(message["content"] for message in messages)
         with self._slot.lease() as handle:
             window_tokens = handle.renderer.window_tokens
             max_tokens = min(sampling.max_tokens, self._max_reply_tokens, window_tokens // 2)
@@ -88,31 +103,39 @@ class ChatService:
                 Reply(
                     version=handle.version,
                     digest=handle.digest,
-                    is_crisis=False,
+                    crisis=None,
                     prompt_tokens=len(prompt.tokens),
                     dropped_turns=prompt.dropped_turns,
                     feed=ticket,
                 )
-                for ticket in self._submit(handle, prompt.tokens, sampling, count)
+                for ticket in self._submit(
+                    handle,
+                    prompt.tokens,
+                    sampling,
+                    [self._safety.build_filter(conversation, region) for _ in range(count)],
+                )
             ]
 
-    def _submit(self, handle: ModelHandle, prompt_tokens: list[str], sampling: Sampling, count: int) -> list[Ticket]:
+    def _submit(
+        self, handle: ModelHandle, prompt_tokens: list[str], sampling: Sampling, filters: list[OutputFilter]
+    ) -> list[Ticket]:
         with ExitStack() as undo:
             tickets = []
-            for _ in range(count):
-                tickets.append(self._scheduler.submit(handle, prompt_tokens, sampling))
+            for output_filter in filters:
+                tickets.append(self._scheduler.submit(handle, prompt_tokens, sampling, output_filter))
                 undo.callback(tickets[-1].cancel)
             undo.pop_all()
         return tickets
 
-    def _answer_crisis(self, region: str) -> Reply:
-        feed, text, current = TextFeed(), build_crisis_reply(region), self._slot.current
+    def _answer_crisis(self, signal: CrisisSignal, region: str) -> Reply:
+        feed, current = TextFeed(), self._slot.current
+        text = self._safety.build_crisis_reply(region, signal.category)
         feed.push(text)
         feed.finish(Completed(text, "stop", prompt_tokens=0, reply_tokens=0))
         return Reply(
             version=current.version if current else 0,
             digest=current.digest if current else "",
-            is_crisis=True,
+            crisis=signal,
             prompt_tokens=0,
             dropped_turns=0,
             feed=feed,

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import ctranslate2
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "content_filter"]
 OnToken = Callable[[int, int], bool]
 
 _GENERATE_BATCH_ROWS = 32

@@ -15,9 +15,10 @@ class Completed:
     """How a reply ended."""
 
     text: str  # all pieces together
-    finish_reason: FinishReason  # "stop" (end token or stop string), "length" or "cancelled"
+    finish_reason: FinishReason  # "stop" (end token or stop string), "length", "cancelled" or "content_filter"
     prompt_tokens: int
     reply_tokens: int  # without the end token
+    filtered: tuple[str, ...] = ()  # the rules of the output filter that fired, in order
 
 
 class TextFeed:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from serving.engine import Sampling
 from serving.errors import EngineOverloaded, EngineStopped
 from serving.handle import ModelHandle
+from serving.output_filter import OutputFilter
 from serving.ticket import Ticket
 
 
@@ -49,7 +50,13 @@ class Scheduler:
         with self._lock:
             return sum(not ticket.has_ended for batch in self._batches for ticket in batch)
 
-    def submit(self, handle: ModelHandle, prompt_tokens: list[str], sampling: Sampling) -> Ticket:
+    def submit(
+        self,
+        handle: ModelHandle,
+        prompt_tokens: list[str],
+        sampling: Sampling,
+        output_filter: OutputFilter | None = None,
+    ) -> Ticket:
         """Queue one request; the caller holds a lease on `handle` during this call, the ticket from then on.
 
         Prompt and `max_tokens` together must fit into the window.
@@ -63,7 +70,7 @@ class Scheduler:
                 raise EngineStopped
             if len(self._waiting) >= self.queue_limit:
                 raise EngineOverloaded
-            ticket = Ticket(handle, prompt_tokens, sampling, self._discard)
+            ticket = Ticket(handle, prompt_tokens, sampling, self._discard, output_filter)
             handle.acquire()
             self._waiting.append(ticket)
             self._executor.submit(self._decode_next)  # one for each ticket: some find the queue empty

@@ -1,4 +1,4 @@
-"""One request on its way through the scheduler: limits its tokens, cuts at stop strings, feeds its reader."""
+"""One request on its way through the scheduler: limits its tokens, cuts at stop strings, filters, feeds its reader."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from serving.engine import FinishReason, Sampling
 from serving.feed import Completed, TextFeed
 from serving.handle import ModelHandle
+from serving.output_filter import OutputFilter
 
 _MAX_SPREAD_TOKENS = 16  # between the prompts of one batch and its oldest, see `Ticket.can_join`
 
@@ -57,6 +58,7 @@ class Ticket(TextFeed):
         prompt_tokens: list[str],
         sampling: Sampling,
         discard: Callable[[Ticket], None] = lambda _: None,
+        output_filter: OutputFilter | None = None,
     ) -> None:
         super().__init__()
         self.handle = handle
@@ -65,6 +67,7 @@ class Ticket(TextFeed):
         self._discard = discard
         self._stream = handle.renderer.open_stream()
         self._cutter = StopCutter(sampling.stop)
+        self._filter = output_filter  # None: everything passes, as in measurements
         self._sent: list[str] = []
         self._reply_tokens = 0
 
@@ -97,23 +100,31 @@ class Ticket(TextFeed):
         return self.has_ended
 
     def complete(self, finish_reason: FinishReason) -> None:
-        """End the reply, sending what was held back unless it was cancelled."""
+        """End the reply, sending what was held back unless it was cancelled; filtered is `content_filter`."""
         if finish_reason != "cancelled" and not self._cutter.is_found:
             self._send(self._cutter.push(self._stream.finish()))
             if not self._cutter.is_found:
                 self._send(self._cutter.finish())
-        text = "".join(self._sent)
-        self.finish(Completed(text, finish_reason, len(self.prompt_tokens), self._reply_tokens))
+        if self._filter and finish_reason != "cancelled":
+            self._pass_on(self._filter.finish())
+            finish_reason = "content_filter" if self._filter.rules else finish_reason
+        text, filtered = "".join(self._sent), tuple(self._filter.rules if self._filter else ())
+        self.finish(Completed(text, finish_reason, len(self.prompt_tokens), self._reply_tokens, filtered))
 
     def _take_text_token(self, token_id: int) -> None:
         self._reply_tokens += 1
         self._send(self._cutter.push(self._stream.push(token_id)))
-        if self._cutter.is_found:
+        if self._filter and self._filter.is_stopped:
+            self.complete("content_filter")
+        elif self._cutter.is_found:
             self.complete("stop")
         elif self._reply_tokens == self.sampling.max_tokens:
             self.complete("length")
 
     def _send(self, piece: str) -> None:
+        self._pass_on(self._filter.push(piece) if self._filter and piece else piece)
+
+    def _pass_on(self, piece: str) -> None:
         self._sent.append(piece)
         self.push(piece)
 

@@ -49,3 +49,33 @@ class GatedEngine:
     def wait_paused(self) -> None:
         """Return when one more batch has come to the gate."""
         assert self.paused.acquire(timeout=GENEROUS_S)
+
+
+class ScriptedEngine:
+    """An engine that always says the same, token by token, whatever it is asked: a hostile checkpoint."""
+
+    def __init__(self, engine: CTranslate2Engine, token_ids: Sequence[int]) -> None:
+        self.end_id = engine.end_id
+        self.prompts = 0  # how many it was asked
+        self._engine = engine
+        self._token_ids = list(token_ids)
+
+    def generate(
+        self, prompts: Sequence[list[str]], sampling: Sampling, on_token: OnToken | None = None
+    ) -> list[Generation]:
+        """See `Engine`."""
+        assert on_token is not None
+        self.prompts += len(prompts)
+        for row in range(len(prompts)):
+            for token_id in [*self._token_ids, self.end_id]:
+                if on_token(row, token_id):
+                    break
+        return [Generation(self._token_ids, "stop") for _ in prompts]
+
+    def score(self, prompts: Sequence[list[str]], replies: Sequence[list[str]]) -> list[list[float]]:
+        """See `Engine`."""
+        return self._engine.score(prompts, replies)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self._engine.close()

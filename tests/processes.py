@@ -44,7 +44,7 @@ def is_ready(address: str) -> bool:
 
 def build_environment(**settings: object) -> dict[str, str]:
     """The environment of a process with these settings and no others."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RATCHET_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RATCHET_", "PYTEST_"))}
     return inherited | {f"RATCHET_{name.upper()}": str(value) for name, value in settings.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 
@@ -12,6 +13,7 @@ mpl.use("svg")  # no screen is needed
 from matplotlib.figure import Figure
 
 BEFORE, AFTER = "#8a8f98", "#1f6f5c"
+_PHASES = (AFTER, "#b5651d", "#3b5b92", "#8a4f7d")
 
 
 def draw_loss(records: Sequence[dict[str, float | str]]) -> str:
@@ -19,7 +21,8 @@ def draw_loss(records: Sequence[dict[str, float | str]]) -> str:
     figure = Figure(figsize=(6.4, 2.6), layout="constrained")
     axes = figure.subplots()
     offset = 0.0
-    for phase, colour in (("supervised", AFTER), ("preference", "#b5651d")):
+    phases = dict.fromkeys(str(record["phase"]) for record in records)  # in the order of their first record
+    for phase, colour in zip(phases, cycle(_PHASES), strict=False):
         mine = [record for record in records if record["phase"] == phase]
         points = [(offset + float(r["step"]), float(r["loss"])) for r in mine if "loss" in r]
         dev = [(offset + float(r["step"]), float(r["eval_loss"])) for r in mine if "eval_loss" in r]
@@ -36,16 +39,34 @@ def draw_loss(records: Sequence[dict[str, float | str]]) -> str:
 
 
 def draw_lengths(before_words: Sequence[float], after_words: Sequence[float]) -> str:
-    """How many replies have how many words, before and after."""
+    """How many replies have how many words, before and after, and the mean of each."""
     figure = Figure(figsize=(6.4, 2.6), layout="constrained")
     axes = figure.subplots()
     top = max([*before_words, *after_words, 1.0])
     bins = [top * i / 16 for i in range(17)]
-    axes.hist([list(before_words), list(after_words)], bins=bins, color=[BEFORE, AFTER], label=["before", "after"])
+    words = [list(before_words), list(after_words)]
+    means = [sum(each) / len(each) if each else 0.0 for each in words]
+    labels = [f"{name}, mean {mean:.1f}" for name, mean in zip(("before", "after"), means, strict=True)]
+    axes.hist(words, bins=bins, color=[BEFORE, AFTER], label=labels)
+    for mean, colour in zip(means, (BEFORE, AFTER), strict=True):
+        axes.axvline(mean, color=colour, linestyle="--", linewidth=1)
     axes.set_xlabel("words in a reply")
     axes.set_ylabel("replies")
     axes.legend(frameon=False, fontsize=8)
     return _to_svg(figure)
+
+
+def draw_strip(difference: float, low: float | None, high: float | None) -> str:
+    """A difference with its interval beside the line of no change, for a cell of a table."""
+    if low is None or high is None:
+        return ""
+    scale = 46 / (max(abs(difference), abs(low), abs(high)) or 1.0)
+    left, middle, right = (50 + scale * value for value in (low, difference, high))
+    return (
+        '<svg class="strip" viewBox="0 0 100 16" aria-hidden="true"><path d="M50 1V15" stroke="currentColor" '
+        f'stroke-opacity=".35"/><path d="M{left:.1f} 8H{right:.1f}" stroke="currentColor" stroke-width="2"/>'
+        f'<circle cx="{middle:.1f}" cy="8" r="3.5" fill="currentColor"/></svg>'
+    )
 
 
 def _to_svg(figure: Figure) -> str:

@@ -1,7 +1,12 @@
-"""Evaluation: candidate and production answer the same hold-out through the engine that will serve them."""
+"""Evaluation: candidate and production answer the same hold-out through the engine that will serve them.
+
+Replies are always the engine's own. Log-probabilities of given replies come through the kept trunk where that gives the
+engine's numbers (`trainer/scoring.py`): the same in float32, at a fifth of the processor time once the trunk is known.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +18,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from data.overlap import check_reference_hidden, is_reference_given
 from data.recipe import Recipe
 from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
 from serving.artifact import Artifact
@@ -20,9 +26,15 @@ from serving.engine import CTranslate2Engine, Sampling
 from serving.errors import PromptTooLong
 from serving.prompt import PromptRenderer
 from trainer.progress import Progress
+from trainer.scoring import TOLERANCE_NATS, KnownTrunk, Text, TrunkScorer, shares_trunk
 
 CHUNK_ROWS = 32  # rows generated together
 LOG_PROBABILITY_FLOOR = -20.0  # nats; one absurd token must not decide a mean
+SAMPLED_TEXTS = 8  # of each artifact, scored by the engine as well before the trunk is believed
+
+Score = Callable[[list[list[str]], list[list[str]]], Sequence[Sequence[float] | NDArray[np.float64]]]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Answers:
     replies: list[str]  # greedy replies to the reference rows
     reference_log_probabilities: list[NDArray[np.float64]]  # nats, one for each token of the reference reply
     rated_log_probabilities: list[NDArray[np.float64]]  # the same for rated replies
+    is_scored_through_trunk: bool = False  # else by the engine
 
 
 @dataclass(frozen=True)
@@ -45,27 +58,51 @@ class Holdout:
 def select_holdout(rows: Sequence[SnapshotRow], limit: int) -> Holdout:
     """The hold-out rows of a snapshot, at most `limit` of each kind (0: all), always the same ones.
 
-    Where nobody imported an example, up-rated replies stand in as references.
+    Where nobody imported an example, up-rated replies stand in as references. A row whose prompt quotes its reference
+    is none: its score would measure copying.
     """
     held_out = sorted((r.row for r in rows if r.split is Split.HOLDOUT), key=lambda row: row.row_id)
     references = [row for row in held_out if row.kind is not RowKind.REPLY and row.rating is not Rating.DOWN]
     rated = [row for row in held_out if row.rating is not None]
     if not references:
         references = [row for row in rated if row.rating is Rating.UP]
+    references = [row for row in references if not is_reference_given(_list_texts(row), row.reply)]
     return Holdout(references=references[: limit or None], rated=rated[: limit or None])
 
 
-def answer_holdout(artifact: Artifact, holdout: Holdout, recipe: Recipe, progress: Progress) -> Answers:
-    """Greedy replies and log-probabilities of one artifact, in float32 and without any sampling."""
+def answer_holdout(
+    artifact: Artifact,
+    holdout: Holdout,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    compute_type: str = "float32",
+    trunk: KnownTrunk | None = None,
+) -> Answers:
+    """Greedy replies and log-probabilities of one artifact, without any sampling.
+
+    Args:
+        compute_type: of the engine, as it will serve.
+        trunk: what the run keeps of the base's lower blocks; used for an artifact that shares them, in float32 only.
+
+    Raises:
+        ReferenceGiven: a prompt holds the reference that its reply would be scored against.
+    """
+    for row in holdout.references:
+        check_reference_hidden(_list_texts(row), row.reply)
     renderer = PromptRenderer(artifact)
-    engine = CTranslate2Engine(artifact.engine_folder, compute_type="float32", intra_threads=2, inter_threads=1)
+    engine = CTranslate2Engine(artifact.engine_folder, compute_type=compute_type, intra_threads=2, inter_threads=1)
     try:
         prompts = [_fit_prompt(renderer, row, recipe.reply_tokens) for row in holdout.references]
         replies = _generate(engine, renderer, prompts, recipe.reply_tokens, progress)
+        texts = _tokenize(renderer, [*holdout.references, *holdout.rated])
+        scorer = _open_scorer(artifact, engine, texts, trunk) if trunk and compute_type == "float32" else None
+        scores = _score(scorer.score if scorer else engine.score, texts, progress)
         return Answers(
             replies=replies,
-            reference_log_probabilities=_score(engine, renderer, holdout.references, progress),
-            rated_log_probabilities=_score(engine, renderer, holdout.rated, progress),
+            reference_log_probabilities=scores[: len(holdout.references)],
+            rated_log_probabilities=scores[len(holdout.references) :],
+            is_scored_through_trunk=scorer is not None,
         )
     finally:
         engine.close()
@@ -74,6 +111,10 @@ def answer_holdout(artifact: Artifact, holdout: Holdout, recipe: Recipe, progres
 def count_steps(holdout: Holdout) -> int:
     """How many progress steps `answer_holdout` makes."""
     return 2 * len(holdout.references) + len(holdout.rated)
+
+
+def _list_texts(row: PoolRow) -> list[str]:
+    return [message["content"] for message in row.messages]
 
 
 def _fit_prompt(renderer: PromptRenderer, row: PoolRow, reply_tokens: int) -> list[str]:
@@ -93,18 +134,43 @@ def _generate(
     return replies
 
 
-def _score(
-    engine: CTranslate2Engine, renderer: PromptRenderer, rows: list[PoolRow], progress: Progress
-) -> list[NDArray[np.float64]]:
-    replies = [_fit_reply(renderer, row) for row in rows]
-    prompts = [_fit_prompt(renderer, row, len(reply)) for row, reply in zip(rows, replies, strict=True)]
-    scores = [np.empty(0)] * len(rows)
-    for chunk in _chunk_by_length([len(prompt) + len(reply) for prompt, reply in zip(prompts, replies, strict=True)]):
-        values = engine.score([prompts[index] for index in chunk], [replies[index] for index in chunk])
-        for index, value in zip(chunk, values, strict=True):
-            scores[index] = np.maximum(np.asarray(value, dtype=np.float64), LOG_PROBABILITY_FLOOR)
+def _tokenize(renderer: PromptRenderer, rows: list[PoolRow]) -> list[Text]:
+    texts = []
+    for row in rows:
+        reply = _fit_reply(renderer, row)
+        texts.append(Text(row.row_id, _fit_prompt(renderer, row, len(reply)), reply))
+    return texts
+
+
+def _open_scorer(
+    artifact: Artifact, engine: CTranslate2Engine, texts: list[Text], trunk: KnownTrunk
+) -> TrunkScorer | None:
+    """A scorer through the trunk, if the artifact shares it and a sample of texts has the engine's scores."""
+    if not texts or not shares_trunk(artifact, trunk):
+        return None
+    scorer = TrunkScorer(artifact, trunk)
+    scorer.note(texts)
+    sample = texts[:: -(-len(texts) // SAMPLED_TEXTS)]
+    pairs = zip(_score_texts(scorer.score, sample), _score_texts(engine.score, sample), strict=True)
+    difference = max(float(np.abs(ours - theirs).max(initial=0.0)) for ours, theirs in pairs)
+    if difference > TOLERANCE_NATS:
+        _log.warning("Scores through the trunk differ from the engine's by %.4f nats; the engine scores.", difference)
+        return None
+    return scorer
+
+
+def _score(score: Score, texts: list[Text], progress: Progress) -> list[NDArray[np.float64]]:
+    scores = [np.empty(0)] * len(texts)
+    for chunk in _chunk_by_length([len(text.prompt) + len(text.reply) for text in texts]):
+        for index, values in zip(chunk, _score_texts(score, [texts[index] for index in chunk]), strict=True):
+            scores[index] = values
         progress.advance(len(chunk))
     return scores
+
+
+def _score_texts(score: Score, texts: list[Text]) -> list[NDArray[np.float64]]:
+    found = score([text.prompt for text in texts], [text.reply for text in texts])
+    return [np.maximum(np.asarray(values, dtype=np.float64), LOG_PROBABILITY_FLOOR) for values in found]
 
 
 def _chunk_by_length(lengths: list[int]) -> Iterator[list[int]]:

@@ -15,8 +15,22 @@ from serving.artifact import move_artifact, seal_artifact
 _LIBRARIES = ("torch", "transformers", "trl", "ctranslate2", "tokenizers")
 
 
-def export_artifact(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, **facts: Any) -> str:
+def list_library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide what comes out of a run."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def export_artifact(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    **facts: Any,
+) -> str:
     """Write safetensors, tokenizer, CTranslate2 model and manifest, and return the digest.
+
+    `adapter` is a folder whose files are kept as `adapter/` too; the model already has what it adds.
 
     Everything is written to a sibling folder, flushed to disk and renamed, so `folder` is either whole or absent.
     """
@@ -27,6 +41,8 @@ def export_artifact(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     model.save_pretrained(staged)
     tokenizer.save_pretrained(staged)
     TransformersConverter(str(staged)).convert(str(staged / "ctranslate2"))
-    digest = seal_artifact(staged, libraries={name: version(name) for name in _LIBRARIES}, **facts)
+    if adapter is not None:
+        shutil.copytree(adapter, staged / adapter.name)
+    digest = seal_artifact(staged, libraries=list_library_versions(), **facts)
     move_artifact(staged, folder)
     return digest

@@ -7,6 +7,7 @@ projects only those; what TRL logs but nobody needs is left at zero.
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -16,14 +17,19 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
+from trainer.lora import Trainable, get_plain
 
-def add_reply_head(model: PreTrainedModel) -> None:
+
+def add_reply_head(model: Trainable) -> None:
     """Make `model(..., labels=..., fused_lm_head=True)` score only positions whose label is not -100.
 
     Log-probabilities are exact, in float32: log softmax(W h)[label] for each reply token, B × (T - 1), zero elsewhere.
+    With adapters, the model inside gets the head.
     """
-    original = type(model).forward
+    plain = get_plain(model)
+    original = type(plain).forward
 
+    @functools.wraps(original)  # generation reads the signature
     def forward(
         self: PreTrainedModel,
         *arguments: Any,
@@ -38,7 +44,7 @@ def add_reply_head(model: PreTrainedModel) -> None:
         hidden = self.base_model(*arguments, **named).last_hidden_state[:, :-1]
         return _score_replies(self, hidden, labels[:, 1:])
 
-    model.forward = types.MethodType(forward, model)
+    plain.forward = types.MethodType(forward, plain)
 
 
 def _score_replies(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> FusedCausalLMOutput:

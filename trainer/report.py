@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from data.statistics import cluster_means, interval, paired_auc_differences, rating_auc
-from trainer.charts import draw_lengths, draw_loss
+from trainer.charts import AFTER, draw_lengths, draw_loss, draw_strip
+from trainer.clouds import draw_cloud
 from trainer.evaluation import Answers, Holdout, distinct_2
 
 SAMPLES = 8  # prompts shown side by side
@@ -95,17 +97,73 @@ def select_samples(holdout: Holdout, candidate: Answers, production: Answers) ->
     return [{"context": row.context, "before": before, "after": after} for row, before, after in rows][:SAMPLES]
 
 
-def save_report(report: dict[str, Any], metrics_file: Path, lengths: tuple[Sequence[float], Sequence[float]]) -> None:
+@dataclass(frozen=True)
+class Texts:
+    """What the word clouds are made of; it goes into the page only, which an erasure removes."""
+
+    contexts: Sequence[str] = ()  # of the training rows
+    before: Sequence[str] = ()  # replies to the hold-out
+    after: Sequence[str] = ()
+
+
+def save_report(
+    report: dict[str, Any],
+    metrics_file: Path,
+    lengths: tuple[Sequence[float], Sequence[float]],
+    texts: Texts = Texts(),
+) -> None:
     """Write report.json and report.html beside `metrics_file`; `lengths` are words in each reply, before and after."""
     folder = metrics_file.parent
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     records = [json.loads(line) for line in metrics_file.read_text().splitlines()] if metrics_file.exists() else []
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"figure": _format_figure, "signed": _format_signed, "direction": _find_direction}
+    environment.filters |= {
+        "figure": _format_figure,
+        "signed": _format_signed,
+        "direction": _find_direction,
+        "strip": draw_strip,
+        "kind": _describe_kind,
+    }
+    clouds = [
+        (title, draw_cloud(words, colour, title))
+        for title, words, colour in (
+            ("What people write", texts.contexts, "#3b5b92"),
+            ("Replies before", texts.before, "#5b6068"),
+            ("Replies after", texts.after, AFTER),
+        )
+    ]
     page = environment.get_template("report.html.jinja").render(
-        report=report, loss_chart=draw_loss(records), length_chart=draw_lengths(*lengths)
+        report=report,
+        change=describe_change(report["metrics"]),
+        loss_chart=draw_loss(records) if records else "",
+        length_chart=draw_lengths(*lengths),
+        clouds=[(title, cloud) for title, cloud in clouds if cloud],
     )
     (folder / "report.html").write_text(page)
+
+
+def describe_change(metrics: dict[str, dict[str, Any]]) -> str:
+    """What the intervals say of all measures together, in one sentence."""
+    titles: dict[str, list[str]] = {"better": [], "worse": [], "": []}
+    for metric in metrics.values():
+        if metric["higher_is_better"] is not None and metric["low"] is not None:
+            titles[_find_direction(metric)].append(metric["title"])
+    parts = [f"{word} in {_join(titles[word])}" for word in ("better", "worse") if titles[word]]
+    if not parts:
+        return "No measure has clearly changed: every 95 % interval includes no change." if titles[""] else ""
+    rest = f"; {_join(titles[''])} not clearly changed" if titles[""] else ""
+    return f"The 95 % intervals say: {', '.join(parts)}{rest}."
+
+
+def _join(titles: list[str]) -> str:
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"
+
+
+def _describe_kind(metric: dict[str, Any]) -> str:
+    """`change` of a perplexity in per cent, of any other measure in its own unit."""
+    if metric["title"] == "Perplexity":
+        return f"{metric['after'] / metric['before'] - 1:+.1%}"
+    return _format_signed(metric["difference"])
 
 
 def _format_figure(value: float) -> str:

@@ -1,16 +1,22 @@
 """The frozen trunk: with `last:N` the lower blocks never change, so what they say of a text is computed once and kept.
 
 To the trainers the model stays an ordinary causal language model: one module stands in for the lower blocks and
-remembers. Exact up to the rounding of a different batch shape.
+remembers. Every text runs through them alone and without padding. So what is kept is the same to the bit in whatever
+batch the text is met first, also by a run that goes on after a kill; on a CPU that is faster than a padded batch too.
 """
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
+
+from trainer.trunk_cache import TOKEN_BYTES, MemoryStore, RowStore, pack_tokens
 
 _BLOCK_LISTS = ("layers", "h")  # Llama-type and GPT-2-type models name their blocks so
 
@@ -19,24 +25,27 @@ class FrozenTrunk(nn.Module):
     """Stands in for the lower blocks of a model and keeps their output for every text that it has seen.
 
     Texts are told apart by their token ids without the padding; rows must be padded on the right, so that in a causal
-    model no real position sees the padding. A batch with an unseen row runs through the blocks as a whole.
+    model no real position sees the padding. Of a batch only the rows that were never seen run through the blocks.
+    What cannot be kept (generation with a cache of keys and values, left or no plain padding) is computed as ever.
     """
 
-    def __init__(self, backbone: nn.Module, blocks: list[nn.Module]) -> None:
+    def __init__(self, backbone: nn.Module, blocks: list[nn.Module], store: RowStore) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
-        self.hits = self.misses = 0
-        self._kept: dict[bytes, Tensor] = {}  # token ids -> T × D
-        self._keys: list[tuple[bytes, int]] = []  # of the batch under way: token ids and their number
+        self._lower = (_shorten(backbone, blocks),)  # in a tuple, or its parameters would count as ours
+        self.store = store
+        self._keys: list[bytes] | None = None  # token ids of the rows of the batch under way
         self._hook = backbone.register_forward_pre_hook(self._read_tokens, with_kwargs=True)
 
     def _read_tokens(self, _module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        tokens: Tensor = named["input_ids"] if "input_ids" in named else arguments[0]
-        mask = named.get("attention_mask")
+        tokens: Tensor | None = named.get("input_ids", arguments[0] if arguments else None)
+        mask: Tensor | None = named.get("attention_mask")
+        self._keys = None
+        if tokens is None or named.get("position_ids") is not None or not _is_right_padding(mask):
+            return
         lengths = mask.sum(-1).tolist() if mask is not None else [tokens.shape[1]] * tokens.shape[0]
         self._keys = [
-            (row[:length].to(torch.int32).numpy().tobytes(), length)
-            for row, length in zip(tokens.cpu(), lengths, strict=True)
+            pack_tokens(row[:length].tolist()) for row, length in zip(tokens.cpu(), map(int, lengths), strict=True)
         ]
 
     def train(self, mode: bool = True) -> FrozenTrunk:  # noqa: ARG002 - the signature is nn.Module's
@@ -45,28 +54,60 @@ class FrozenTrunk(nn.Module):
 
     def forward(self, hidden: Tensor, *arguments: Any, **named: Any) -> Tensor:
         """Output of the lower blocks, B × T × D, for the embeddings `hidden` of the same shape; padding is zero."""
-        kept = [self._kept.get(key) for key, _ in self._keys]
-        if any(row is None for row in kept):
-            self.misses += 1
-            return self._compute(hidden, *arguments, **named)
-        self.hits += 1
-        output = torch.zeros_like(hidden)
-        for index, row in enumerate(kept):
-            if row is not None:  # always: the type checker cannot know
-                output[index, : row.shape[0]] = row
+        keys = self._keys
+        if keys is None or any(isinstance(value, Cache) for value in (*arguments, *named.values())):
+            return self._run(hidden, *arguments, **named)
+        output = torch.zeros_like(hidden, requires_grad=False)
+        missing = [index for index, key in enumerate(keys) if not self._fill(output[index], key)]
+        if missing:
+            computed = {keys[index]: self._compute(keys[index], hidden) for index in missing}
+            for index in missing:
+                output[index, : len(keys[index]) // TOKEN_BYTES] = computed[keys[index]]
+            self.store.keep(computed)
         return output
 
     @torch.no_grad()
-    def _compute(self, hidden: Tensor, *arguments: Any, **named: Any) -> Tensor:
-        for block in self.blocks:
-            hidden = block(hidden, *arguments, **named)
-        for row, (key, length) in zip(hidden, self._keys, strict=True):
-            self._kept[key] = row[:length].clone()
+    def _compute(self, key: bytes, like: Tensor) -> Tensor:
+        """Output of the lower blocks for one text, T × D, in the blocks' own precision whatever autocast says."""
+        tokens = torch.from_numpy(np.frombuffer(key, dtype=np.int32).astype(np.int64)).to(like.device)
+        with torch.autocast(like.device.type, enabled=False):
+            row: Tensor = self._lower[0](input_ids=tokens[None], use_cache=False).last_hidden_state[0]
+        return row
+
+    def _fill(self, output: Tensor, key: bytes) -> bool:
+        row = self.store.find(key)
+        if row is not None:
+            output[: row.shape[0]] = row
+        return row is not None
+
+    @torch.no_grad()
+    def _run(self, hidden: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        """In the blocks' own precision whatever autocast says: what is kept must not depend on a run's settings."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            for block in self.blocks:
+                hidden = block(hidden, *arguments, **named)
         return hidden
 
     def detach_hook(self) -> None:
         """Stop listening to the model."""
         self._hook.remove()
+
+
+def _is_right_padding(mask: Tensor | None) -> bool:
+    return mask is None or (mask.dim() == 2 and bool((mask[:, 1:] <= mask[:, :-1]).all()))
+
+
+def _shorten(backbone: nn.Module, blocks: list[nn.Module]) -> nn.Module:
+    """The backbone with these blocks only, the same ones, and without the final norm, dropout and hooks."""
+    lower = copy.copy(backbone)
+    left_out = {id(_find_final_norm(backbone))}
+    lower._modules = {
+        name: nn.Identity() if id(module) in left_out or isinstance(module, nn.Dropout) else module
+        for name, module in backbone._modules.items()
+    }
+    lower._forward_pre_hooks = OrderedDict()
+    setattr(lower, _find_block_list(backbone), nn.ModuleList(blocks))
+    return lower
 
 
 def freeze_below(model: PreTrainedModel, trainable: str) -> int:
@@ -87,13 +128,16 @@ def freeze_below(model: PreTrainedModel, trainable: str) -> int:
     return boundary
 
 
-def install_trunk(model: PreTrainedModel, boundary: int) -> FrozenTrunk | None:
-    """Replace the blocks below `boundary` by a `FrozenTrunk`; None when there is none to replace."""
+def install_trunk(model: PreTrainedModel, boundary: int, store: RowStore | None = None) -> FrozenTrunk | None:
+    """Replace the blocks below `boundary` by a `FrozenTrunk`; None when there is none to replace.
+
+    Without a `store` rows are remembered in memory as long as the trunk lives.
+    """
     if boundary == 0:
         return None
     backbone, name = _get_backbone(model)
     blocks = list(getattr(backbone, name))
-    trunk = FrozenTrunk(backbone, blocks[:boundary])
+    trunk = FrozenTrunk(backbone, blocks[:boundary], store or MemoryStore())
     setattr(backbone, name, nn.ModuleList([trunk, *blocks[boundary:]]))
     return trunk
 
@@ -107,12 +151,40 @@ def remove_trunk(model: PreTrainedModel, trunk: FrozenTrunk | None) -> None:
     setattr(backbone, name, nn.ModuleList([*trunk.blocks, *list(getattr(backbone, name))[1:]]))
 
 
+def name_plainly(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The model's state under the names that it has without a trunk."""
+    state: dict[str, Tensor] = model.state_dict()
+    trunk = find_trunk(model)
+    if trunk is None:
+        return state
+    prefix = f"{model.base_model_prefix}.{_get_backbone(model)[1]}."
+
+    def rename(key: str) -> str:
+        if not key.startswith(prefix):
+            return key
+        index, rest = key.removeprefix(prefix).split(".", 1)
+        if index == "0":
+            return prefix + rest.removeprefix("blocks.")
+        return f"{prefix}{int(index) - 1 + len(trunk.blocks)}.{rest}"
+
+    return {rename(key): value for key, value in state.items()}
+
+
+def find_trunk(model: nn.Module) -> FrozenTrunk | None:
+    """The trunk that is installed in `model`, wrapped or not."""
+    return next((module for module in model.modules() if isinstance(module, FrozenTrunk)), None)
+
+
 def _get_backbone(model: PreTrainedModel) -> tuple[nn.Module, str]:
     backbone: nn.Module = model.base_model
+    return backbone, _find_block_list(backbone)
+
+
+def _find_block_list(backbone: nn.Module) -> str:
     for name in _BLOCK_LISTS:
         if hasattr(backbone, name):
-            return backbone, name
-    raise NotImplementedError(f"{type(model).__name__} does not name its blocks {' or '.join(_BLOCK_LISTS)}.")
+            return name
+    raise NotImplementedError(f"{type(backbone).__name__} does not name its blocks {' or '.join(_BLOCK_LISTS)}.")
 
 
 def _get_blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -122,6 +194,9 @@ def _get_blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def _get_final_norm(model: PreTrainedModel) -> nn.Module:
-    name = "norm" if hasattr(model.base_model, "norm") else "ln_f"
-    norm: nn.Module = getattr(model.base_model, name)
+    return _find_final_norm(model.base_model)
+
+
+def _find_final_norm(backbone: nn.Module) -> nn.Module:
+    norm: nn.Module = getattr(backbone, "norm" if hasattr(backbone, "norm") else "ln_f")
     return norm

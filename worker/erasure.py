@@ -1,4 +1,4 @@
-"""The rest of an erasure, at each sweep until it is done: the files of runs, and the bytes of deleted rows."""
+"""The rest of an erasure, at each sweep until it is done: files of runs, the trunk cache, the bytes of deleted rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import structlog
 
 from data.errors import Conflict
-from db.erasure import finish_erasure, list_unfinished_erasure_ids, settle_erasure
+from data.trunk_index import find_trunk_index
+from db.erasure import finish_erasure, list_gone_row_ids, list_unfinished_erasure_ids, settle_erasure
 from db.session import Database
 from settings import Settings
 
@@ -55,4 +56,21 @@ def _is_clean(database: Database, settings: Settings, erasure_id: str) -> bool:
     if erasure is None:
         return False
     removed = [remove_run_files(settings.runs / run_id) for run_id in erasure.run_ids]
+    removed.append(forget_gone_rows(database, settings.trunk_cache))
     return not any(removed)
+
+
+def forget_gone_rows(database: Database, folder: Path) -> bool:
+    """Remove from the trunk cache what was kept of rows that the database has no more; False when there was nothing.
+
+    A text that was made of two rows goes with either. An index that cannot be read is removed with all that it held.
+    """
+    index = find_trunk_index(folder)
+    if index is None:
+        return False
+    try:
+        with database.reading() as session:
+            gone = list_gone_row_ids(session, index.list_owners())
+        return index.forget(gone)
+    finally:
+        index.close()

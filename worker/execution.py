@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import structlog
 from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
 from data.recipe import Recipe, build_recipe
-from data.snapshot import save_snapshot
+from data.snapshot import load_snapshot, save_snapshot
 from data.splitting import DEFAULT_SALT
-from data.vocabulary import RunStatus, Verdict
+from data.vocabulary import RunStatus, SnapshotRow, Verdict
 from db.errors import LeaseLost
 from db.evaluations import finish_evaluation, start_evaluation
 from db.models import Version
@@ -30,11 +31,12 @@ from db.versions import BASE_NUMBER, get_version, register_version
 from serving.artifact import load_artifact, move_artifact
 from settings import Settings
 from worker.base import DIGEST_LETTERS
+from worker.continuation import remove_checkpoints, take_over
 from worker.errors import RunCancelled, TrainerKilled, WorkerStopping
 from worker.gate import GateDecision, decide
 from worker.lease import LeaseKeeper
 from worker.scores import load_scores
-from worker.trainer_process import TrainerProcess
+from worker.trainer_process import TrainerProcess, count_cores
 from worker.verdict_page import add_verdict
 
 log = structlog.get_logger()
@@ -74,6 +76,7 @@ def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome 
         outcome = _attempt(database, settings, attempt, keeper)
         if outcome is None:
             return None
+        remove_checkpoints(settings.runs / run_id)
         if outcome.status is not RunStatus.SUCCEEDED:  # a verdict to promote ends the run in its own transaction
             _finish(database, attempt, outcome)
     log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
@@ -138,18 +141,27 @@ def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper:
 
 
 def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
-    """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything."""
+    """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything.
+
+    Where an earlier attempt was interrupted in training, its snapshot stays the run's: else any new rating would make
+    its checkpoints worthless. An erasure cancels such a run, so no row that is gone comes back this way.
+    """
     shutil.rmtree(attempt.folder, ignore_errors=True)
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
-    with database.reading() as session:
-        pool = list_pool_rows(session)
-    result = build_snapshot_rows(pool)
-    missing = check_sufficiency(result.rows, attempt.recipe)
-    manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT)
+    if take_over(attempt.folder):
+        rows: Sequence[SnapshotRow] = load_snapshot(attempt.folder / "snapshot")
+        manifest = json.loads((attempt.folder / "snapshot" / "manifest.json").read_text())
+    else:
+        with database.reading() as session:
+            pool = list_pool_rows(session, unrated=attempt.recipe.pseudo_labels)
+        result = build_snapshot_rows(pool)
+        rows = result.rows
+        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT)
+    missing = check_sufficiency(rows, attempt.recipe)
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
-        save_snapshot_rows(session, attempt.run_id, manifest, result.rows)
+        save_snapshot_rows(session, attempt.run_id, manifest, rows)
     return missing
 
 
@@ -165,13 +177,19 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
         "production": str((settings.artifacts / production.folder).absolute()),
         "production_version": production.number,
         "recipe": attempt.recipe.to_dict(),
+        "threads": settings.trainer_threads or count_cores(),
+        "trunk_cache": {
+            "folder": str(settings.trunk_cache.absolute()),
+            "limit_bytes": int(settings.trunk_cache_gb * 10**9),
+        },
+        "compute_type": settings.compute_type,
     }
     (attempt.folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")
     return production.number
 
 
 def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production: int) -> None:
-    with TrainerProcess(attempt.folder) as trainer:
+    with TrainerProcess(attempt.folder, attempt.recipe) as trainer:
         keeper.watch(trainer.kill)
         try:
             for event in trainer.events():

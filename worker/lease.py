@@ -17,6 +17,7 @@ from worker.errors import RunCancelled, WorkerStopping
 
 log = structlog.get_logger()
 RENEWALS_PER_LEASE = 4
+PROGRESS_S = 2.0  # at least so often, for whoever watches the progress
 StopReason = RunCancelled | LeaseLost | WorkerStopping
 
 _open_keepers: set[LeaseKeeper] = set()
@@ -73,7 +74,7 @@ class LeaseKeeper:
             raise self._stop_reason
 
     def _renew_until_closed(self) -> None:
-        while not self._closed.wait(self._lease_s / RENEWALS_PER_LEASE):
+        while not self._closed.wait(min(PROGRESS_S, self._lease_s / RENEWALS_PER_LEASE)):
             try:
                 with self._database.transaction() as session:
                     state = renew_lease(session, self._run_id, self._attempt, self._lease_s, self._progress)

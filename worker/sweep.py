@@ -14,6 +14,7 @@ from db.runs import create_run, fail_exhausted_runs, list_run_ids_to_nudge, list
 from db.schedule import get_schedule
 from db.session import Database
 from settings import Settings
+from worker.continuation import remove_stale_checkpoints
 from worker.erasure import continue_erasures
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ def sweep_runs(database: Database, settings: Settings) -> Sweep:
     """Give up dead runs, go on with erasures, find runs whose nudge was lost, start the scheduled one."""
     with database.transaction() as session:
         failed = fail_exhausted_runs(session, settings.max_attempts)
+    remove_stale_checkpoints(database, settings)
     continue_erasures(database, settings)  # first, for a retrain goes before the schedule
     scheduled = _start_scheduled(database, settings)
     with database.transaction() as session:

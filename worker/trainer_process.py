@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
+from data.recipe import Recipe
 from worker.errors import TrainerFailed, TrainerKilled
 
 LOG_FILE = "trainer.log"
@@ -26,30 +29,59 @@ _KEPT_ENVIRONMENT = (
     "OMP_NUM_THREADS",
     "CUDA_VISIBLE_DEVICES",
 )
+_SET_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONHASHSEED": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while chat has their core make a step over 20 times slower
+}
 _NICENESS = 5  # chat goes first
+_LAUNCH_OPTIONS = (
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
+    *("--main_process_port", "0"),  # any free one
+)
+
+
+def count_cores() -> int:
+    """Physical cores that this process may use: more threads than these only slow training down."""
+    return min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
+
+
+def build_command(folder: Path, launcher: str = "python", processes: int = 1) -> list[str]:
+    """The command line of a trainer, for a recipe's `launcher` and `processes`."""
+    trainer = ["-m", "trainer", str(folder), "--exit-with-parent"]
+    if launcher == "python":
+        return [sys.executable, *trainer]
+    launch = ["-m", "accelerate.commands.launch", *_LAUNCH_OPTIONS, "--num_processes", str(processes)]
+    if processes > 1:
+        launch.append("--multi_gpu")  # its name for several processes; where there is no GPU they meet over gloo
+    return [sys.executable, *launch, *trainer]
 
 
 class TrainerProcess:
-    """`python -m trainer RUN_DIR`; leaving the context kills whatever still runs.
+    """`python -m trainer RUN_DIR`, or several of them; leaving the context kills whatever still runs.
 
     The trainer watches its standard input and ends with it, so it does not outlive a worker that was killed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recipe: Recipe | None = None) -> None:
+        recipe = recipe or Recipe()
+        self._is_launched = recipe.launcher != "python"
         self._folder = folder
         self._log = (folder / LOG_FILE).open("wb")
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", str(folder), "--exit-with-parent"],
+            build_command(folder, recipe.launcher, recipe.processes),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"},
+            env=environment | _SET_ENVIRONMENT,
             cwd=Path(__file__).parents[1],
             start_new_session=True,
             text=True,
         )
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICENESS)
+        niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # nobody may lower it
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +117,8 @@ class TrainerProcess:
             raise TrainerFailed(last["message"])
         if code < 0:
             raise TrainerKilled(f"The trainer was killed by {signal.Signals(-code).name}; {LOG_FILE} may say why.")
+        if self._is_launched and last.get("event") != "done":
+            raise TrainerKilled(f"A process of the trainer was killed or crashed; {LOG_FILE} says why.")
         if code != 0 or last.get("event") != "done":
             raise TrainerFailed(f"The trainer ended with exit code {code}; {self._folder / LOG_FILE} says why.")
 

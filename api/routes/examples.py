@@ -37,7 +37,11 @@ async def upload_examples(request: Request, services: ServicesDep) -> ExampleImp
 
     All or nothing: if any line is wrong, the problems are listed and nothing is imported.
     """
-    # FastAPI would read a declared body before it asks for the key.
+    return await read_upload(request, services)
+
+
+async def read_upload(request: Request, services: Services) -> ExampleImport:
+    """Import the file of a form. FastAPI would read a declared body before it asks for the key."""
     async with request.form(max_files=1, max_fields=1) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import Field
 
 from api.auth import REVIEWERS_ONLY, ReviewerKey
 from api.errors import describe_problems
-from api.schemas.fields import PathIdentifier
+from api.schemas.fields import PathIdentifier, Text
 from api.schemas.review import Review, ReviewAgreement, ReviewCreate, ReviewItem
 from api.services import ServicesDep
 from data.agreement import compute_alpha
 from db.reviews import ReviewValues, find_next_review, list_shared_verdicts, put_review
+
+MAX_SKIPPED = 100
+
+Skipped = Annotated[
+    tuple[Annotated[Text, Field(max_length=128)], ...],
+    Query(max_length=MAX_SKIPPED, description="Completions that you do not want to review now."),
+]
 
 router = APIRouter(tags=["reviews"], responses=describe_problems(401, 403, 429, 503))
 
@@ -18,12 +28,12 @@ router = APIRouter(tags=["reviews"], responses=describe_problems(401, 403, 429, 
 @router.get(
     "/v1/reviews/next",
     response_model=ReviewItem,
-    responses={204: {"description": "Nothing is left for you to review."}},
+    responses={204: {"description": "Nothing is left for you to review."}, **describe_problems(422)},
 )
-def read_next_review(key: ReviewerKey, services: ServicesDep) -> ReviewItem | Response:
+def read_next_review(key: ReviewerKey, services: ServicesDep, skip: Skipped = ()) -> ReviewItem | Response:
     """The reply that most needs your review: flagged ones first, then those raters differ on, then any."""
     with services.database.reading() as session:
-        item = find_next_review(session, key.id, services.settings.reviews_per_item)
+        item = find_next_review(session, key.id, services.settings.reviews_per_item, skip)
     if item is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     completion = item.completion

@@ -21,7 +21,7 @@ Subject = Annotated[
 ]
 Cursor = Annotated[
     str | None,
-    Query(pattern=r"^[0-9]{1,9}:[a-z]+:[0-9]{1,18}$", description="`next_cursor` of the page before this one."),
+    Query(pattern=r"^[0-9]{1,9}:[a-z]+:[0-9A-Za-z_-]{1,64}$", description="`next_cursor` of the page before this one."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows on a page.")]
 

@@ -27,7 +27,7 @@ class Run(Schema):
         trigger="admin",
         recipe={"trainable": "last:8"},
         attempt=1,
-        progress={"stage": "training", "step": 40, "of": 120, "loss": 2.1, "eta_s": 95.0},
+        progress={"stage": "supervised", "step": 40, "of": 120, "loss": 2.1, "tokens_per_s": 1080.5, "eta_s": 95.0},
         cancel_requested=False,
         reason=None,
         snapshot_id="snapshot-77aa",
@@ -42,7 +42,9 @@ class Run(Schema):
     trigger: str = Field(description="What asked for it: admin, schedule, command_line or erasure.")
     recipe: dict[str, Any]
     attempt: int = Field(description="How many times a worker has taken it up.")
-    progress: dict[str, Any] | None = Field(description="The trainer's last word: stage, step, of, loss, eta_s.")
+    progress: dict[str, Any] | None = Field(
+        description="The trainer's last word: stage, step, of, loss, tokens_per_s, eta_s; null what it does not know."
+    )
     cancel_requested: bool
     reason: str | None = Field(description="Why it ended as it did.")
     snapshot_id: str | None

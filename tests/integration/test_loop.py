@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from data.trunk_index import TrunkIndex
 from data.vocabulary import KeyRole, RunStatus
 from db.keys import create_key
 from db.session import Database
@@ -175,3 +177,11 @@ class TestLoop:
         approval = stack.admin.post(f"/v1/admin/versions/{number}/promote", json={"reason": "Approved."})
         assert approval.raise_for_status().json()["kind"] == "manual"
         stack.await_served(number)
+
+    def test_keeps_what_frozen_blocks_say_for_later_runs(self, stack: Running) -> None:
+        run = stack.await_end(stack.queue_run(**LEARNS | {"trainable": "last:1", "sft_epochs": 1}))
+        report = json.loads((stack.folder / "runs" / run["id"] / "attempt-1" / "report.json").read_text())
+        assert report["trunk_cache"]["rows"] > 100
+        index = TrunkIndex(stack.folder / "trunk-cache")
+        assert index.measure() == (report["trunk_cache"]["rows"], report["trunk_cache"]["bytes"])
+        index.close()

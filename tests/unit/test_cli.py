@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+
+from data.recipe import build_recipe
+from db.runs import list_runs
+from db.session import Database
+
+SEED_RECIPE = Path(__file__).parents[2] / "recipes" / "seed.toml"
 
 
 def ratchet(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +35,20 @@ def migrated(tmp_path: Path) -> Path:
     return tmp_path
 
 
-COMMANDS = ["up", "api", "worker", "beat", "import", "improve", "runs", "versions", "promote", "rollback", "demo"]
+COMMANDS = [
+    "up",
+    "api",
+    "worker",
+    "beat",
+    "import",
+    "improve",
+    "runs",
+    "versions",
+    "promote",
+    "rollback",
+    "demo",
+    "tensorboard",
+]
 
 
 class TestHelp:
@@ -57,6 +78,14 @@ class TestMistakes:
         assert (done.returncode, "Traceback" in done.stderr) == (1, False)
         assert "Unknown recipe field 'speed'" in done.stderr
 
+    @pytest.mark.parametrize("content", [b"trainable = last:4", b"\xff\xfe"])
+    def test_a_recipe_that_cannot_be_read_is_one_sentence(self, tmp_path: Path, content: bytes) -> None:
+        file = tmp_path / "recipe.toml"
+        file.write_bytes(content)
+        done = ratchet(tmp_path, "improve", "--recipe", str(file))
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert "cannot be read" in done.stderr
+
     def test_a_worker_without_a_broker_names_the_remedy(self, migrated: Path) -> None:
         done = ratchet(migrated, "worker")
         assert done.returncode == 1
@@ -72,6 +101,40 @@ class TestMistakes:
         done = ratchet(migrated, "rollback")
         assert done.returncode == 1
         assert "no earlier version" in done.stderr
+
+
+class TestImprove:
+    def test_takes_a_recipe_file_and_single_fields_on_top(self, migrated: Path) -> None:
+        done = ratchet(migrated, "improve", "--recipe", str(SEED_RECIPE), "--set", "sft_epochs=3", "--set", "seed=7")
+        assert done.returncode == 0
+        database = Database(f"sqlite:///{migrated / 'ratchet.db'}")
+        with database.reading() as session:
+            (run,) = list_runs(session)
+            recipe = build_recipe(run.recipe)
+        database.dispose()
+        assert (recipe.sft_epochs, recipe.seed, recipe.batch_size, recipe.max_tokens) == (3, 7, 10, 128)
+
+
+class TestTensorboard:
+    def test_serves_the_runs_on_loopback(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "cli", "tensorboard", "--port", str(port)]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"RATCHET_VAR": str(tmp_path)},
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            assert any(f"http://127.0.0.1:{port}/" in line for line in process.stderr)  # it says when it is ready
+            environment = httpx.get(f"http://127.0.0.1:{port}/data/environment").json()
+            assert environment["data_location"] == str(tmp_path / "runs")
+        finally:
+            process.terminate()
+            process.communicate()
 
 
 class TestImport:

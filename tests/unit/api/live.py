@@ -82,6 +82,7 @@ def build_settings(folder: Path, sqlite_template: Path, artifacts: Artifacts, br
         max_reply_tokens=100,
         poll_s=3600,
         rate_burst=10_000,
+        pages=False,
     )
 
 

@@ -34,3 +34,16 @@ class TestKeyRing:
             assert time.monotonic() - asked_s < 5
         assert KNOWN_S < 5
         assert ring.find(secret) is None
+
+    def test_finds_a_key_by_its_id_until_it_is_revoked(self, database: Database) -> None:
+        with database.transaction() as session:
+            key, _ = create_key(session, KeyRole.ADMIN, "office")
+            revoked, _ = create_key(session, KeyRole.ADMIN, "lost")
+            revoke_key(session, revoked.id)
+        ring = KeyRing(database)
+        for _ in range(2):
+            found = ring.find_by_id(key.id)
+            assert found is not None
+            assert found.role is KeyRole.ADMIN
+        assert ring.find_by_id(revoked.id) is None
+        assert ring.find_by_id("key-unknown") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.crisis import find_crisis
+from data.crisis import CrisisSignal, detect_crisis, find_crisis, match_rule
 
 SIGNALS = {
     "overdose": [
@@ -44,6 +44,12 @@ SIGNALS = {
         "I am thinking about hurting people",
         "I might bring it but I will shoot up the school",
     ],
+    "eating_disorder": [
+        "I make myself throw up after every meal",
+        "haven't eaten in six days",
+        "I think I have bulimia",
+        "I've been starving myself",
+    ],
     "abuse": [
         "my husband hits me when he drinks",
         "he threatened to kill me",
@@ -82,17 +88,28 @@ FIGURES_OF_SPEECH = [
 ]
 
 
-class TestFindCrisis:
+class TestMatchRule:
     @pytest.mark.parametrize(("category", "text"), [(c, text) for c, texts in SIGNALS.items() for text in texts])
     def test_finds_signals(self, category: str, text: str) -> None:
-        assert find_crisis(text) == category
+        assert match_rule(text) == find_crisis(text) == category
 
     @pytest.mark.parametrize("text", FIGURES_OF_SPEECH)
     def test_leaves_figures_of_speech_alone(self, text: str) -> None:
-        assert find_crisis(text) is None
+        assert match_rule(text) is None
 
     def test_finds_a_signal_in_a_long_text(self) -> None:
-        assert find_crisis("It has been a slow week. " * 400 + "I want to die. " + "Anyway. " * 400) == "suicide"
+        assert match_rule("It has been a slow week. " * 400 + "I want to die. " + "Anyway. " * 400) == "suicide"
 
     def test_finds_none_in_nothing(self) -> None:
-        assert find_crisis("") is None
+        assert match_rule("") is None
+
+
+class TestDetectCrisis:
+    def test_says_who_saw_it(self) -> None:
+        assert detect_crisis("I want to kill myself") == CrisisSignal("suicide", "rule")
+        hint = "I gave the cat away and wrote the letters, nobody has to deal with me after tonight."
+        assert detect_crisis(hint) == CrisisSignal("suicide", "classifier")
+
+    def test_lets_the_everyday_pass(self) -> None:
+        assert detect_crisis("Which vegetables grow well on a balcony?") is None
+        assert find_crisis("Which vegetables grow well on a balcony?") is None

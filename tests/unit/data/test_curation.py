@@ -94,6 +94,10 @@ class TestBuildSnapshotRows:
         )
         assert (result.dropped, len(result.rows)) == ({"crisis": 3}, 1)
 
+    def test_drops_what_only_the_classifier_sees_in_the_words_of_a_user(self) -> None:
+        hint = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
+        assert curate(build_row(hint, "Stay."), build_row("I feel low", hint)).dropped == {"crisis": 1}
+
     def test_reads_no_crisis_into_the_system_message(self) -> None:
         system = Message(role="system", content="If someone mentions suicide, name the helpline.")
         row = build_row("Hello", "Hi.", messages=(system, Message(role="user", content="Hello")))
@@ -174,6 +178,15 @@ class TestBuildSnapshotRows:
         assert row.reply == "I wrote to [EMAIL]."
         assert (result.scrubbed, result.dropped) == ({"email": 3, "phone": 1}, {})
 
+    def test_treats_the_original_of_a_correction_as_what_was_said(self) -> None:
+        correction = build_row("hi", "Better.", kind=RowKind.CORRECTION, cluster=TRAINING)
+        masked = curate(replace(correction, original="I wrote to ann@example.com."))
+        assert masked.rows[0].row.original == "I wrote to [EMAIL]."
+        assert masked.scrubbed == {}  # counted with the reply that was served
+        assert curate(replace(correction, original="You want to die.")).dropped == {"crisis": 1}
+        held_out = build_row("hello", LONG, cluster=HELD_OUT)
+        assert curate(held_out, replace(correction, original=LONG)).dropped == {"holdout_overlap": 1}
+
     def test_compares_with_the_held_out_rows_after_masking(self) -> None:
         held_out = build_row("I am ann@example.com", "Hello.", cluster=HELD_OUT)
         result = curate(held_out, build_row("I am bob@example.com", "Hey.", cluster=TRAINING))
@@ -203,6 +216,41 @@ def build_split_rows(ups: int, downs: int, examples: int = 0, held_out: int = 1)
     rows = [build_row("a", "b", Rating.UP)] * ups + [build_row("a", "b", Rating.DOWN)] * downs
     training = [SnapshotRow(row=row, split=Split.TRAIN) for row in rows + [build_row("a", "b")] * examples]
     return training + [SnapshotRow(row=build_row("c", "d", Rating.UP), split=Split.HOLDOUT)] * held_out
+
+
+class TestUnratedReplies:
+    def test_are_kept_for_training_only(self) -> None:
+        kept, apart = build_unrated("a", "b"), build_unrated("c", "d", cluster=HELD_OUT)
+        result = curate(kept, apart)
+        assert [(item.row, item.split) for item in result.rows] == [(kept, Split.TRAIN)]
+        assert result.dropped == {"unrated_outside_training": 1}
+
+    def test_pass_the_rules_that_need_no_rating(self) -> None:
+        result = curate(
+            build_unrated("a", " "),
+            build_unrated("I want to die", "Stay."),
+            build_unrated(f"I said {LONG}", f"You said {LONG}"),
+            build_unrated("b", "c"),
+            build_unrated("b", "c"),
+            build_unrated("mail me at ann@example.org", "I will."),
+        )
+        assert result.dropped == {"empty": 1, "crisis": 1, "echo": 1, "duplicate": 1}
+        assert [item.row.context for item in result.rows] == ["b", "mail me at [EMAIL]"]
+
+    def test_leave_the_other_rows_as_they_are(self) -> None:
+        labelled = [row for number in range(21) for row in build_ratings(f"rater {number}", 6)]
+        unrated = [build_unrated(f"context {number}", f"reply {number}") for number in range(400)]
+        alone, together = curate(*labelled), curate(*unrated, *labelled)
+        assert [item for item in together.rows if not item.row.is_unrated] == list(alone.rows)
+        assert together.dropped["rater_cap"] == alone.dropped["rater_cap"] > 0
+
+    def test_give_no_held_out_row_away(self) -> None:
+        held_out = build_row("How do I sleep?", "Well.", cluster=HELD_OUT)
+        assert curate(held_out, build_unrated("how do i sleep?", "Badly.")).dropped == {"holdout_overlap": 1}
+
+
+def build_unrated(context: str, reply: str, cluster: str = TRAINING) -> PoolRow:
+    return build_row(context, reply, kind=RowKind.REPLY, cluster=cluster)
 
 
 class TestCheckSufficiency:

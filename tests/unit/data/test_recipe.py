@@ -15,7 +15,7 @@ from data.recipe import Margins, Recipe, build_recipe
 
 class TestRecipe:
     @given(
-        trainable=st.just("full") | st.integers(1, 999).map(lambda n: f"last:{n}"),
+        trainable=st.just("full") | st.from_regex(r"(last|lora):[1-9][0-9]{0,2}", fullmatch=True),
         beta=st.floats(1e-4, 10),
         batch_size=st.integers(2, 512),
         rouge_l=st.floats(1e-9, 100),
@@ -33,6 +33,11 @@ class TestBuildRecipe:
     def test_keeps_defaults(self) -> None:
         assert build_recipe({}) == Recipe()
 
+    def test_reads_recipes_from_before_there_were_methods(self) -> None:
+        stored = {"trainable": "last:8", "sft_epochs": 1, "preference_epochs": 2, "beta": 0.2, "margins": {"bleu": 1.0}}
+        recipe = build_recipe(stored)
+        assert (recipe.method, recipe.replay_share, recipe.trainable) == ("auto", 1.0, "last:8")
+
     def test_takes_a_whole_number_for_a_rate(self) -> None:
         assert build_recipe({"beta": 1, "margins": {"bleu": 2}}) == Recipe(beta=1.0, margins=Margins(bleu=2.0))
 
@@ -40,8 +45,18 @@ class TestBuildRecipe:
         ("values", "complaint"),
         [
             ({"epochs": 3}, "Unknown recipe field 'epochs'; the fields are .*sft_epochs"),
-            ({"trainable": "last:0"}, "'full' or 'last:N'"),
-            ({"trainable": "lora:8"}, "'full' or 'last:N'"),
+            ({"trainable": "last:0"}, "'full', 'last:N' or 'lora:R'"),
+            ({"trainable": "lora:x"}, "'full', 'last:N' or 'lora:R'"),
+            ({"method": "ppo"}, "method must be one of auto, sft, kto, dpo, reward, not 'ppo'"),
+            ({"policy": "best"}, "policy must be one of best_of_n, rloo, grpo"),
+            ({"dpo_loss": "ipo"}, "dpo_loss must be one of sigmoid, robust"),
+            ({"method": "sft", "sft_epochs": 0}, "method is sft, but sft_epochs is 0"),
+            ({"method": "dpo", "preference_epochs": 0}, "method is dpo, but preference_epochs is 0"),
+            ({"dpo_loss": "robust"}, "go together"),
+            ({"label_smoothing": 0.1}, "go together"),
+            ({"dpo_loss": "robust", "label_smoothing": 0.5}, "label_smoothing must be from 0 to 0.49"),
+            ({"method": "reward", "policy": "rloo", "policy_samples": 3}, "batch_size must be a multiple of"),
+            ({"replay_share": 1.5}, "replay_share must be from 0 to 1"),
             ({"trainable": 4}, "trainable must be of type str, not int"),
             ({"batch_size": 1}, "batch_size must be from 2 to 512, not 1"),
             ({"beta": float("nan")}, "beta must be from"),
@@ -49,6 +64,12 @@ class TestBuildRecipe:
             ({"beta": True}, "beta must be of type float, not bool"),
             ({"seed": True}, "seed must be of type int, not bool"),
             ({"seed": 1.5}, "seed must be of type int, not float"),
+            ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16"),
+            ({"processes": 2}, "2 processes need launcher = 'accelerate'"),
+            ({"gradient_accumulation": 3}, "must divide into gradient_accumulation x processes = 3 parts"),
+            ({"launcher": "accelerate", "processes": 4, "gradient_accumulation": 2}, "8 parts of at least 2 rows"),
+            ({"save_steps": 0}, "save_steps must be from 1"),
+            ({"gradient_checkpointing": 1}, "gradient_checkpointing must be of type bool, not int"),
             ({"margins": 0.1}, "margins must be an object"),
             ({"margins": {"rouge": 0.1}}, "Unknown margin 'rouge'"),
             ({"margins": {"rouge_l": "wide"}}, "margins.rouge_l must be of type float"),

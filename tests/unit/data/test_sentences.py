@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sentences import cut_at_sentence
+from data.sentences import cut_at_sentence, keep_last_sentences, split_sentences
 
 
 class TestCutAtSentence:
@@ -46,3 +46,36 @@ class TestCutAtSentence:
 
         assert cut_at_sentence("Short one. " * 1000, fits) == ("Short one. " * 45)[:-1]
         assert len(asked) <= 12
+
+
+class TestSplitSentences:
+    @pytest.mark.parametrize(
+        ("text", "sentences"),
+        [
+            ("One. Two?  Three", ["One. ", "Two?  ", "Three"]),
+            ("It costs 3.50 now.", ["It costs 3.50 now."]),
+            ("a heading\nand more", ["a heading\n", "and more"]),
+            ("你好。我很累。", ["你好。", "我很累。"]),
+            ("", []),
+        ],
+    )
+    def test_splits_after_each_end(self, text: str, sentences: list[str]) -> None:
+        assert split_sentences(text) == sentences
+
+    @given(st.text(alphabet="ab.!? \n", max_size=40))
+    def test_loses_nothing(self, text: str) -> None:
+        assert "".join(split_sentences(text)) == text
+
+
+class TestKeepLastSentences:
+    @pytest.mark.parametrize(
+        ("text", "limit", "kept"),
+        [
+            ("One. Two. Three.", 11, "Two. Three."),
+            ("One. Two. Three.", 99, "One. Two. Three."),
+            ("no end in sight here", 10, "sight here"),
+            ("unbreakable", 5, ""),
+        ],
+    )
+    def test_keeps_the_longest_end(self, text: str, limit: int, kept: str) -> None:
+        assert keep_last_sentences(text, lambda part: len(part) <= limit) == kept

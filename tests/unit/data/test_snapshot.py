@@ -30,6 +30,7 @@ POOL_ROWS = st.builds(
     rater=st.none() | TEXT,
     is_expert=st.booleans(),
     created_at_s=st.floats(0, 1e10),
+    original=st.none() | TEXT,
 )
 SNAPSHOT_ROWS = st.lists(st.builds(SnapshotRow, row=POOL_ROWS, split=st.sampled_from(Split)), max_size=5).map(tuple)
 
@@ -73,7 +74,8 @@ class TestSaveSnapshot:
         save_snapshot(tmp_path / "snapshot", RESULT, 6, "pepper")
         table = pd.read_parquet(tmp_path / "snapshot" / ROWS_FILE)
         assert list(table.columns) == [
-            "row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating", "is_expert", "created_at_s"
+            "row_id", "kind", "split", "cluster", "rater", "messages", "reply", "rating", "original",
+            "is_expert", "created_at_s",
         ]  # fmt: skip
         assert json.loads(table.messages[0]) == [{"role": "user", "content": "Hello"}]
 
@@ -96,6 +98,14 @@ class TestLoadSnapshot:
             }
             assert load_snapshot(Path(folder) / "one") == list(rows)
             assert len(digests) == 1
+
+    def test_reads_a_snapshot_from_before_originals_were_kept(self, tmp_path: Path) -> None:
+        manifest = save_snapshot(tmp_path, RESULT, 6, "pepper")
+        table = pd.read_parquet(tmp_path / ROWS_FILE).drop(columns="original")
+        table.to_parquet(tmp_path / ROWS_FILE, index=False)
+        digest = hashlib.sha256((tmp_path / ROWS_FILE).read_bytes()).hexdigest()
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps(manifest | {"digest": digest}))
+        assert load_snapshot(tmp_path) == list(RESULT.rows)
 
     def test_refuses_changed_rows(self, tmp_path: Path) -> None:
         save_snapshot(tmp_path, RESULT, 6, "pepper")

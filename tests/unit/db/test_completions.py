@@ -6,7 +6,13 @@ import pytest
 from sqlalchemy import func, select
 
 from data.errors import NotFound
-from db.completions import ensure_conversation, get_completion, get_conversation, list_completions
+from db.completions import (
+    ensure_conversation,
+    get_completion,
+    get_conversation,
+    list_completions,
+    list_conversations,
+)
 from db.models import Conversation
 from db.session import Database
 from tests.rows import add_client, add_completion, run_at_once
@@ -93,3 +99,22 @@ class TestListCompletions:
         assert elsewhere not in found
         times_s = [row.created_at_s for row in [*first, *second]]
         assert times_s == sorted(times_s)
+
+
+class TestListConversations:
+    def test_of_one_end_user_newest_first_with_what_they_began_with(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            for name, at_s in (("first", 1.0), ("second", 2.0), ("empty", 3.0)):
+                ensure_conversation(session, key_id, name, "ann")
+                session.get_one(Conversation, (key_id, name)).created_at_s = at_s
+            for name in ("first", "second", "first"):
+                add_completion(session, key_id, name)
+            add_completion(session, key_id, "ben's", end_user="ben")
+            add_completion(session, add_client(session), "another client's")
+        with database.reading() as session:
+            found = list_conversations(session, key_id, "ann", 10)
+            assert [(item.id, item.created_at_s) for item in found] == [("second", 2.0), ("first", 1.0)]
+            assert {item.opening for item in found} == {"I feel alone."}
+            assert len(list_conversations(session, key_id, "ann", 1)) <= 1
+            assert list_conversations(session, key_id, "nobody", 10) == []

@@ -7,13 +7,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
-from data.vocabulary import Example, Rating, RunStatus
+from data.vocabulary import Example, PoolRow, Rating, RowKind, RunStatus
 from db.base import Base
 from db.erasure import (
     erase_end_user,
     finish_erasure,
     get_erasure,
     list_erasure_ids_of_version,
+    list_gone_row_ids,
     list_unfinished_erasure_ids,
     settle_erasure,
 )
@@ -60,6 +61,27 @@ def begin_run(database: Database, status: RunStatus) -> str:
     return run_id
 
 
+class TestListGoneRowIds:
+    def test_names_the_rows_that_are_not_there_any_more(self, with_rows: Database) -> None:
+        with with_rows.reading() as session:
+            completion_ids = sorted(session.scalars(select(Completion.id)))
+            rows = [row.row_id for row in list_pool_rows(session)]
+            named = [*rows, *(f"completion:{name}" for name in completion_ids), "feedback:4#2"]
+            assert list_gone_row_ids(session, named) == set()
+        with with_rows.transaction() as session:
+            erase_end_user(session, "ann")
+        with with_rows.reading() as session:
+            (left,) = session.scalars(select(Completion.id))
+            (gone,) = set(completion_ids) - {left}
+            expected = {"feedback:1", "correction:1", "feedback:2", "feedback:3", f"completion:{gone}"}
+            assert list_gone_row_ids(session, [*named, "feedback:1#2"]) == {*expected, "feedback:1#2"}
+
+    def test_takes_what_names_no_row_for_gone(self, with_rows: Database) -> None:
+        odd = {"feedback:x", "feedback:", "pair:1", "", "example:99"}
+        with with_rows.reading() as session:
+            assert list_gone_row_ids(session, odd) == odd
+
+
 class TestEraseEndUser:
     def test_deletes_the_conversations_and_all_that_was_said_of_them_or_by_the_user(self, with_rows: Database) -> None:
         with with_rows.transaction() as session:
@@ -82,6 +104,25 @@ class TestEraseEndUser:
             assert set(session.scalars(select(SnapshotRow.row_id))) == {"example:1", "feedback:4"}
             assert get_version(session, marked.number).report == {"samples": [], "pool_rows": 3}
             assert list_erasure_ids_of_version(session, marked.number) == [erasure.id]
+
+    def test_reaches_an_unrated_reply_that_was_trained_on(self, with_rows: Database) -> None:
+        with with_rows.transaction() as session:
+            reply = add_completion(session, add_client(session), end_user="eve")
+            run_id = create_run(session, {}, "admin").id
+            claim_run(session, run_id, "worker", lease_s=60)
+            row = PoolRow(
+                row_id=f"completion:{reply.id}",
+                kind=RowKind.REPLY,
+                cluster="c",
+                messages=tuple(reply.messages),
+                reply=reply.reply,
+            )
+            draw_snapshot(session, run_id, [row])
+            version = register_version(session, run_id, "weights", run_id, "tiny", {"samples": []})
+            finish_run(session, run_id, 1, RunStatus.SUCCEEDED, None, version.number)
+        with with_rows.transaction() as session:
+            erasure = erase_end_user(session, "eve")
+        assert (erasure.counts["snapshot_rows"], erasure.marked_versions) == (1, [version.number])
 
     def test_leaves_versions_alone_that_never_saw_the_user(self, with_rows: Database) -> None:
         with with_rows.transaction() as session:

@@ -6,7 +6,15 @@ import pytest
 
 from data.errors import NotFound
 from data.vocabulary import KeyRole
-from db.keys import count_keys, create_key, find_key, revoke_key
+from db.keys import (
+    VISITOR_KEY_ID,
+    count_keys,
+    create_key,
+    ensure_visitor_key,
+    find_key,
+    find_key_by_id,
+    revoke_key,
+)
 from db.session import Database
 
 
@@ -65,3 +73,19 @@ class TestCountKeys:
             create_key(session, KeyRole.CLIENT, "another")
             revoke_key(session, key.id)
             assert count_keys(session) == 1
+
+
+class TestVisitorKey:
+    def test_is_there_once_and_locks_visitors_out_when_revoked(self, database: Database) -> None:
+        with database.transaction() as session:
+            ensure_visitor_key(session)
+            ensure_visitor_key(session)
+        with database.transaction() as session:
+            key = find_key_by_id(session, VISITOR_KEY_ID)
+            assert key is not None
+            assert key.role is KeyRole.CLIENT
+            revoke_key(session, key.id)
+        with database.transaction() as session:
+            ensure_visitor_key(session)
+            assert find_key_by_id(session, VISITOR_KEY_ID) is None
+            assert find_key_by_id(session, "key-unknown") is None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from data.splitting import context_cluster
 from data.vocabulary import Example, PoolRow, Rating, RowKind
 from db.examples import add_examples
 from db.feedback import FeedbackValues, put_feedback
+from db.models import Completion
 from db.pool import list_pool_rows
 from db.session import Database
+from db.versions import ensure_base_version
 from tests.rows import add_client, add_completion
 
 
@@ -45,6 +49,7 @@ class TestListPoolRows:
             ("correction:2", RowKind.CORRECTION, "bob", None, "I hear you.", True),
             ("feedback:1", RowKind.REPLY, "ann", Rating.UP, "Cheer up.", False),
         ]
+        assert [row.original for row in rows] == [None, "Cheer up.", None]
         for row in rows:
             assert row.cluster == "conversation:talk"
             assert row.messages == ({"role": "user", "content": "I feel alone."},)
@@ -53,3 +58,39 @@ class TestListPoolRows:
         with database.transaction() as session:
             add_completion(session, add_client(session))
             assert list_pool_rows(session) == []
+
+    def test_adds_the_newest_unrated_replies_when_asked(self, database: Database) -> None:
+        with database.transaction() as session:
+            ensure_base_version(session, "digest", "folder", "tiny")
+            key = add_client(session)
+            rated = add_served(session, key, "rated")
+            put_feedback(session, rated, "ann", FeedbackValues(rater_kind="end_user", rating=Rating.UP))
+            first, second, third = (add_served(session, key, reply) for reply in ("one", "two", "three"))
+            add_completion(session, key, "talk", reply="Call 988.")  # no model wrote it
+            add_served(session, key, "broken off", finish_reason="cancelled")
+            add_served(session, key, "beside resources", is_crisis=True)
+            rows = list_pool_rows(session, unrated=10)
+            assert [row.row_id for row in rows] == [
+                "feedback:1",
+                *(f"completion:{completion_id}" for completion_id in (first, second, third)),
+            ]
+            assert [row.is_unrated for row in rows] == [False, True, True, True]
+            assert rows[1] == PoolRow(
+                row_id=f"completion:{first}",
+                kind=RowKind.REPLY,
+                cluster="conversation:talk",
+                messages=({"role": "user", "content": "I feel alone."},),
+                reply="one",
+                created_at_s=rows[1].created_at_s,
+            )
+            assert [row.reply for row in list_pool_rows(session, unrated=2)] == ["rated", "two", "three"]
+
+
+def add_served(session: Session, key: str, reply: str, **fields: object) -> str:
+    """A reply of the base model in one conversation, each a second after the one before; its id."""
+    completion = add_completion(session, key, "talk", reply=reply, version_number=0)
+    completion.created_at_s = 1000.0 + session.query(Completion).count()
+    for name, value in fields.items():
+        setattr(completion, name, value)
+    session.flush()
+    return completion.id

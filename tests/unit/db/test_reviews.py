@@ -14,7 +14,7 @@ from db.feedback import FeedbackValues, get_feedback, put_feedback
 from db.keys import create_key
 from db.models import Completion, Review
 from db.pool import list_pool_rows
-from db.reviews import ReviewValues, find_next_review, list_shared_verdicts, put_review
+from db.reviews import ReviewValues, count_reviews, find_next_review, list_shared_verdicts, put_review
 from db.session import Database
 from tests.rows import add_client, add_completion, run_at_once
 
@@ -174,3 +174,22 @@ class TestListSharedVerdicts:
         assert sorted(verdicts) == sorted(
             [(reviewers[0], completions[0], ReviewVerdict.GOOD), (reviewers[1], completions[0], ReviewVerdict.BAD)]
         )
+
+
+class TestSkipping:
+    def test_passes_over_what_was_skipped(
+        self, database: Database, reviewers: list[str], completions: list[str]
+    ) -> None:
+        with database.reading() as session:
+            item = find_next_review(session, reviewers[0], 2, completions[:2])
+            assert item is not None
+            assert item.completion.id == completions[2]
+            assert find_next_review(session, reviewers[0], 2, completions) is None
+
+
+class TestCountReviews:
+    def test_of_one_reviewer(self, database: Database, reviewers: list[str], completions: list[str]) -> None:
+        with database.transaction() as session:
+            for completion_id in completions[:2]:
+                put_review(session, completion_id, reviewers[0], GOOD)
+            assert [count_reviews(session, reviewer) for reviewer in reviewers[:2]] == [2, 0]

@@ -41,6 +41,21 @@ class TestSaveSnapshotRows:
         ]
         assert {row.split for row in stored} == {Split.DEV}
 
+    def test_names_the_completion_of_an_unrated_reply(self, database: Database) -> None:
+        with database.transaction() as session:
+            run = create_run(session, {}, "admin")
+            completion = add_completion(session, add_client(session))
+            row = PoolRow(
+                row_id=f"completion:{completion.id}",
+                kind=RowKind.REPLY,
+                cluster="c",
+                messages=tuple(completion.messages),
+                reply=completion.reply,
+            )
+            save_snapshot_rows(session, run.id, {"digest": "d1"}, build_rows([row]))
+            (stored,) = session.scalars(select(SnapshotRow)).all()
+        assert (stored.example_id, stored.feedback_id, stored.completion_id) == (None, None, completion.id)
+
     def test_the_same_again_changes_nothing(self, database: Database) -> None:
         with database.transaction() as session:
             run = create_run(session, {}, "admin")

@@ -16,7 +16,7 @@ from serving.chat import ChatService
 from serving.engine import Sampling
 from serving.errors import EngineOverloaded, ModelNotReady, PromptTooLong
 from serving.handle import load_handle
-from serving.safety import build_crisis_reply
+from serving.safety import SafetyLayer
 from serving.scheduler import Scheduler
 from serving.slot import ModelSlot
 from tests.engines import GENEROUS_S
@@ -104,7 +104,7 @@ class TestAnswer:
 class TestCrisis:
     def test_gets_the_resources_and_nothing_else(self, loaded: Stack) -> None:
         reply = loaded.chat.answer(ask(CRISIS), GREEDY, region="US")
-        assert list(reply) == [build_crisis_reply("US")]
+        assert list(reply) == [SafetyLayer().build_crisis_reply("US", "suicide")]
         assert loaded.slot.current is not None
         assert (reply.version, reply.digest, reply.is_crisis) == (1, loaded.slot.current.digest, True)
         assert reply.result.finish_reason == "stop"
@@ -112,12 +112,12 @@ class TestCrisis:
 
     def test_is_answered_without_a_model(self, stack: Stack) -> None:
         reply = stack.chat.answer(ask(CRISIS), GREEDY)
-        assert list(reply) == [build_crisis_reply()]
+        assert list(reply) == [SafetyLayer().build_crisis_reply(category="suicide")]
         assert (reply.version, reply.digest, reply.is_crisis) == (0, "", True)
 
     def test_is_answered_when_the_scheduler_is_closed(self, loaded: Stack) -> None:
         loaded.scheduler.close()
-        assert list(loaded.chat.answer(ask(CRISIS), GREEDY)) == [build_crisis_reply()]
+        assert list(loaded.chat.answer(ask(CRISIS), GREEDY)) == [SafetyLayer().build_crisis_reply(category="suicide")]
 
     @pytest.mark.parametrize(
         "messages",
@@ -131,7 +131,8 @@ class TestCrisis:
         assert loaded.chat.answer(messages, GREEDY).is_crisis
 
     def test_is_over_when_the_user_writes_on_after_the_answer(self, loaded: Stack) -> None:
-        reply = loaded.chat.answer(ask(CRISIS, build_crisis_reply(), "I feel better."), GREEDY)
+        answered = ask(CRISIS, SafetyLayer().build_crisis_reply(category="suicide"), "I feel better.")
+        reply = loaded.chat.answer(answered, GREEDY)
         assert not reply.is_crisis
 
     def test_words_of_the_system_are_none(self, loaded: Stack) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
-from trainer.evaluation import distinct_2, select_holdout
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data.errors import ReferenceGiven
+from data.recipe import Recipe
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
+from serving.artifact import load_artifact
+from trainer.evaluation import Holdout, answer_holdout, distinct_2, select_holdout
+from trainer.progress import Progress
 
 
 def build_row(number: int, kind: RowKind, rating: Rating | None = None, split: Split = Split.HOLDOUT) -> SnapshotRow:
@@ -40,6 +49,24 @@ class TestSelectHoldout:
         chosen = select_holdout(rows, limit=5).references
         assert len(chosen) == 5
         assert select_holdout(rows[::-1], limit=5).references == chosen
+
+    def test_leaves_out_a_row_whose_prompt_quotes_its_reference(self) -> None:
+        rows = [build_row(1, RowKind.EXAMPLE), build_given(2)]
+        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["example:1"]
+
+
+class TestAnswerHoldout:
+    def test_refuses_to_score_a_reply_that_was_given_its_reference(self, base_folder: Path) -> None:
+        holdout = Holdout(references=[build_row(1, RowKind.EXAMPLE).row, build_given(2).row], rated=[])
+        with pytest.raises(ReferenceGiven):
+            answer_holdout(load_artifact(base_folder), holdout, Recipe(), Progress("evaluating", 1))
+
+
+def build_given(number: int) -> SnapshotRow:
+    """A row in whose prompt the reference stands."""
+    item = build_row(number, RowKind.EXAMPLE)
+    messages = (*item.row.messages, Message(role="user", content=f"hello. {item.row.reply}"))
+    return replace(item, row=replace(item.row, messages=messages))
 
 
 class TestDistinct2:

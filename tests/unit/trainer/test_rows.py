@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from data.vocabulary import Message, PoolRow, Rating, RowKind
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 from serving.artifact import load_artifact
 from serving.prompt import PromptRenderer
-from trainer.rows import build_rows, count_tokens, fit_row
+from trainer.rows import GO_ON, ROW_IDS, build_rows, count_tokens, fit_row, lower_rows, split_row
 
 
 @pytest.fixture
@@ -62,6 +63,60 @@ class TestFitRow:
         assert "<|endoftext|>" not in fitted[0][0]["content"] + fitted[1]
 
 
+class TestSplitRow:
+    def test_leaves_a_short_row_alone(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        ((prompt, reply),) = split_row(build_row("Yes.", "Hello?"), tokenizer, 100, dropped)
+        assert (prompt, reply) == ([{"role": "user", "content": "Hello?"}], "Yes.")
+        assert not dropped
+
+    def test_splits_a_long_reply_at_sentences_and_loses_none(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        sentences = [f"This is what I say in sentence {number}." for number in range(12)]
+        parts = split_row(build_row(" ".join(sentences), "Hello?"), tokenizer, 80, dropped)
+        assert " ".join(reply for _, reply in parts) == " ".join(sentences)
+        assert all(reply.endswith(".") for _, reply in parts)
+        assert dropped == {"reply_split": 1, "split_rows": len(parts) - 1}
+        for prompt, reply in parts:
+            assert count_tokens([*prompt, {"role": "assistant", "content": reply}], tokenizer) <= 80  # type: ignore[list-item]
+
+    def test_a_later_part_goes_on_from_what_was_said(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        sentences = [f"This is what I say in sentence {number}." for number in range(12)]
+        (_, first), (prompt, _), *_ = split_row(build_row(" ".join(sentences), "Hello?"), tokenizer, 80, Counter())
+        assert [turn["role"] for turn in prompt] == ["user", "assistant", "user"]
+        assert prompt[0]["content"] == "Hello?"
+        assert prompt[1]["content"]
+        assert first.endswith(prompt[1]["content"])
+        assert prompt[2] == GO_ON
+
+    def test_keeps_the_end_of_a_context_that_is_too_long(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        row = build_row("Yes.", "That was long ago. " * 20 + "What now?")
+        ((prompt, reply),) = split_row(row, tokenizer, 80, dropped)
+        assert prompt[0]["content"].endswith("That was long ago. What now?")
+        assert count_tokens(prompt, tokenizer) <= 60  # type: ignore[arg-type]
+        assert reply == "Yes."
+        assert dropped == {"context_cut": 1}
+
+    def test_drops_the_oldest_turns_first(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        row = build_row("I see. " * 20, "a long first turn " * 10, "an answer", "Hello?")
+        parts = split_row(row, tokenizer, 60, dropped)
+        assert {prompt[0]["content"] for prompt, _ in parts} <= {"an answer", "Hello?"}
+        assert dropped["turns_dropped"] in (1, 2)
+
+    def test_counts_what_no_row_can_hold(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        assert split_row(build_row("x" * 400, "Hello?"), tokenizer, 40, dropped) == []
+        assert dropped == {"too_long": 1}
+
+    def test_counts_a_reply_whose_end_is_lost(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        dropped: Counter[str] = Counter()
+        parts = split_row(build_row("Short. " + "x" * 400, "Hello?"), tokenizer, 60, dropped)
+        assert [reply for _, reply in parts] == ["Short."]
+        assert dropped == {"reply_cut": 1}
+
+
 class TestBuildRows:
     def test_labels_rated_rows_only(self, tokenizer: PreTrainedTokenizerBase) -> None:
         rows = [build_row("a", "b"), build_row("a", "b", rating=Rating.UP), build_row("a", "b", rating=Rating.DOWN)]
@@ -74,3 +129,19 @@ class TestBuildRows:
         served = renderer.render(messages) + renderer.tokenize_reply(messages, "Tell me more.")
         (row,) = build_rows([build_row("Tell me more.", messages[0]["content"])], tokenizer, 100, Counter())
         assert count_tokens([*row["prompt"], *row["completion"]], tokenizer) == len(served)
+
+    def test_splits_where_asked_and_names_the_origin_of_each_part(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        row = replace(build_row("I see what you mean. " * 12, "Hello?"), row_id="example:7#greeting")
+        parts = build_rows([row], tokenizer, 60, Counter(), split_long=True)
+        assert len(parts) > 1
+        assert {tuple(part[ROW_IDS]) for part in parts} == {("example:7",)}
+        assert len(build_rows([row], tokenizer, 60, Counter())) == 1
+
+
+class TestLowerRows:
+    def test_spares_the_hold_out(self) -> None:
+        row = replace(build_row("Yes, I am.", "ARE you?"), original="No.")
+        train, held_out = lower_rows(SnapshotRow(row=row, split=split) for split in (Split.TRAIN, Split.HOLDOUT))
+        assert (train.row.context, train.row.reply, train.row.original) == ("are you?", "yes, i am.", "no.")
+        assert held_out.row == row
+        assert lower_rows([replace(train, row=replace(row, original=None))])[0].row.original is None

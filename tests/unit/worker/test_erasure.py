@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from datasets import Dataset
 
 from data.curation import CurationResult
 from data.snapshot import save_snapshot
@@ -23,7 +25,9 @@ from db.snapshots import save_snapshot_rows
 from db.versions import register_version
 from settings import Settings
 from tests.rows import add_client
-from worker.erasure import continue_erasures, remove_run_files
+from trainer.trunk_cache import DiskStore, TrunkCacheOrder, pack_tokens
+from trainer.trunk_owners import list_owners
+from worker.erasure import continue_erasures, forget_gone_rows, remove_run_files
 from worker.sweep import sweep_runs
 
 CANARY = "canary-4711"
@@ -159,6 +163,58 @@ class TestContinueErasures:
         assert sweep.waiting == [read(database, erasure_id).retrain_run_id]  # and so it is nudged
         with database.reading() as session:
             assert get_run(session, sweep.waiting[0]).trigger == "erasure"
+
+
+def keep_in_trunk_cache(database: Database, settings: Settings) -> dict[str, bytes]:
+    """What a run of KTO keeps of one reply of each user; returns the keys by what they were made of.
+
+    Its KL rows put the prompt of one before the reply of the other.
+    """
+    with database.reading() as session:
+        rows = {row.reply: row for row in list_pool_rows(session)}
+    canary, parrot = rows[f"Dear {CANARY}!"], rows["Dear parrot!"]
+    prepared = [
+        {"prompt_ids": [1], "completion_ids": [3], "KL_completion_ids": [4], "row_ids": [canary.row_id]},
+        {"prompt_ids": [2], "completion_ids": [4], "KL_completion_ids": [3], "row_ids": [parrot.row_id]},
+    ]
+    store = DiskStore(TrunkCacheOrder(settings.trunk_cache, 10**6), "base", 1, torch.float32)
+    owners = list_owners(Dataset.from_list(prepared), None)
+    store.note(owners)
+    store.keep({tokens: torch.ones(2, 3) for tokens in owners})
+    texts = {"canary": [1, 3], "canary, parrot": [1, 4], "parrot, canary": [2, 3], "parrot": [2, 4]}
+    assert store.measure()[0] == len(texts)
+    store.close()
+    return {name: pack_tokens(token_ids) for name, token_ids in texts.items()}
+
+
+def find_kept(settings: Settings, texts: dict[str, bytes]) -> set[str]:
+    """Which of the texts a later run would find."""
+    store = DiskStore(TrunkCacheOrder(settings.trunk_cache, 10**6), "base", 1, torch.float32)
+    store.note({tokens: {"feedback:1"} for tokens in texts.values()})
+    kept = {name for name, tokens in texts.items() if store.find(tokens) is not None}
+    store.close()
+    return kept
+
+
+class TestForgetGoneRows:
+    def test_an_erasure_takes_every_text_that_a_row_of_the_user_is_part_of(
+        self, database: Database, settings: Settings
+    ) -> None:
+        add_rows(database)
+        texts = keep_in_trunk_cache(database, settings)
+        assert not forget_gone_rows(database, settings.trunk_cache)  # nobody is gone yet
+        erasure_id = erase(database)
+        continue_erasures(database, settings)
+        assert read(database, erasure_id).finished_at_s is None
+        continue_erasures(database, settings)
+        assert read(database, erasure_id).finished_at_s is not None
+        files = list((settings.trunk_cache / "rows").glob("*/*"))
+        assert len(files) == 1
+        assert find_kept(settings, texts) == {"parrot"}
+
+    def test_has_nothing_to_do_where_no_run_kept_anything(self, database: Database, settings: Settings) -> None:
+        assert not forget_gone_rows(database, settings.trunk_cache)
+        assert not settings.trunk_cache.exists()
 
 
 class TestRemoveRunFiles:

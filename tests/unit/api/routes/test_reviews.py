@@ -36,6 +36,14 @@ class TestReadNextReview:
         item = live.http.get("/v1/reviews/next", headers=live.callers.reviewer).json()
         assert (item["completion_id"], item["picked_because"]) == (rated, "flagged")
 
+    def test_passes_over_what_the_reviewer_skips(self, live: Live) -> None:
+        ids = [live.chat()["id"] for _ in range(2)]
+        params = {"skip": [min(ids), "chatcmpl-unknown"]}
+        item = live.http.get("/v1/reviews/next", params=params, headers=live.callers.reviewer).json()
+        assert item["completion_id"] == max(ids)
+        too_many = live.http.get("/v1/reviews/next", params={"skip": ["x"] * 101}, headers=live.callers.reviewer)
+        assert too_many.status_code == 422
+
     def test_is_empty_when_nothing_is_left(self, live: Live) -> None:
         post(live, live.chat()["id"], BAD)
         response = live.http.get("/v1/reviews/next", headers=live.callers.reviewer)

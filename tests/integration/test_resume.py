@@ -1,0 +1,105 @@
+"""A run whose trainer is killed goes on in its next attempt, on the same rows, and makes the same weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.vocabulary import Example, RunStatus
+from db.examples import add_examples
+from db.runs import create_run, get_run
+from db.session import Database
+from settings import Settings
+from tests.processes import await_value
+from tests.tiny import SAMPLES, build_tiny_gpt2
+from worker.base import ensure_base
+from worker.execution import Outcome, execute_run
+
+pytestmark = pytest.mark.slow
+RECIPE = {
+    "method": "sft",
+    "preference_epochs": 0,
+    "trainable": "last:1",
+    "batch_size": 4,
+    "max_tokens": 96,
+    "reply_tokens": 4,
+    "max_holdout_rows": 8,
+    "sft_epochs": 2,
+    "save_steps": 20,
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_template: Path) -> Settings:
+    """An embedded deployment on the tiny model."""
+    shutil.copy(sqlite_template, tmp_path / "ratchet.db")
+    base = build_tiny_gpt2(tmp_path / "tiny")
+    return Settings(_env_file=None, var=tmp_path, base_model=str(base), trunk_cache_gb=0, trainer_threads=1)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """With the samples as examples, and version 0."""
+    database = Database(settings.database)
+    ensure_base(settings, database)
+    with (SAMPLES / "support.csv").open(newline="") as file:
+        examples = [Example(context=row["Context"], response=row["Response"]) for row in csv.DictReader(file)]
+    with database.transaction() as session:
+        add_examples(session, examples[:-1], "support.csv", "abc")
+    yield database
+    database.dispose()
+
+
+def queue(database: Database) -> str:
+    with database.transaction() as session:
+        return create_run(session, RECIPE, "admin").id
+
+
+def find_trainer() -> psutil.Process | None:
+    children = psutil.Process(os.getpid()).children(recursive=True)
+    return next((child for child in children if "trainer" in child.cmdline()), None)
+
+
+def read_report(settings: Settings, run_id: str, attempt: int) -> dict[str, object]:
+    return dict(json.loads((settings.runs / run_id / f"attempt-{attempt}" / "report.json").read_text()))
+
+
+def list_checkpoints(settings: Settings, run_id: str) -> list[Path]:
+    return list((settings.runs / run_id).glob("attempt-*/checkpoints/supervised-0*/manifest.json"))
+
+
+def test_the_next_attempt_goes_on_and_makes_the_same_weights(settings: Settings, database: Database) -> None:
+    whole = queue(database)
+    assert execute_run(database, settings, whole) is not None
+    run_id = queue(database)
+    ended: list[Outcome | None] = []
+    attempt = threading.Thread(target=lambda: ended.append(execute_run(database, settings, run_id)))
+    attempt.start()
+    await_value(lambda: list_checkpoints(settings, run_id), bool)
+    trainer = find_trainer()
+    assert trainer is not None
+    trainer.kill()
+    attempt.join()
+    assert ended == [None]  # left to the next attempt
+    with database.transaction() as session:  # what comes in meanwhile is for the next run
+        add_examples(session, [Example(context="I am new here.", response="Welcome!")], "new.csv", "def")
+    outcome = execute_run(database, settings, run_id)
+    assert outcome is not None
+    assert outcome.status in (RunStatus.SUCCEEDED, RunStatus.REFUSED), outcome.reason
+    with database.reading() as session:
+        assert get_run(session, run_id).attempt == 2
+    resumed, straight = read_report(settings, run_id, 2), read_report(settings, whole, 1)
+    assert resumed["snapshot_digest"] == straight["snapshot_digest"]
+    assert resumed["digest"] == straight["digest"]
+    stages = resumed["stages"]
+    assert isinstance(stages, dict)
+    assert stages["supervised"]["resumed_at_step"] >= 20
+    assert not list(settings.runs.glob("*/attempt-*/checkpoints"))

@@ -1,0 +1,89 @@
+"""The classifier: what it sees, and what it does when its file is not what it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
+from data.crisis_model import CRISIS_CATEGORIES, WEIGHTS_FILE, CrisisModelInvalid, load_crisis_model
+
+HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
+FILLER = "We had soup for lunch and then we walked to the lake with the children. "
+
+
+class TestSimplify:
+    def test_has_one_form_for_many(self) -> None:
+        assert simplify("I\u2019M  sooooo\nTIRED") == "im soo tired"
+        assert simplify("call 1000") == "call 1000"
+
+
+class TestSplitWindows:
+    @given(st.text("ab .!\n", max_size=400))
+    def test_loses_no_word(self, text: str) -> None:
+        windows = split_windows(text)
+        words = [word for window in windows for word in window.split()]
+        assert set(words) >= {word for word in text.split() if word.strip(".!\n")}
+        assert all(len(window.split()) <= WINDOW_WORDS for window in windows)
+
+    def test_leaves_a_short_text_whole(self) -> None:
+        assert split_windows("One. Two! Three?") == ["One. Two! Three?"]
+        assert split_windows(" \n") == []
+
+    def test_cuts_a_sentence_that_is_too_long(self) -> None:
+        assert [len(window.split()) for window in split_windows("word " * 100)] == [30, 30, 30, 10]
+
+
+class TestListBuckets:
+    @given(st.text(max_size=60))
+    def test_stays_in_range_sorted_and_once(self, text: str) -> None:
+        buckets = list_buckets(text)
+        assert np.array_equal(buckets, np.unique(buckets))
+        assert len(buckets) == 0 or (buckets[0] >= 0 and buckets[-1] < 1 << BUCKET_BITS)
+
+    def test_depends_on_the_order_of_words(self) -> None:
+        assert not np.array_equal(list_buckets("you help me"), list_buckets("me help you"))
+
+    def test_is_empty_without_words(self) -> None:
+        assert len(list_buckets("?!")) == 0
+
+
+class TestCrisisModel:
+    def test_sees_a_hint_that_no_rule_names(self) -> None:
+        assert load_crisis_model().find_category(HINT) == "suicide"
+
+    def test_sees_it_in_a_long_message(self) -> None:
+        assert load_crisis_model().find_category(FILLER * 20 + HINT + FILLER * 20) in CRISIS_CATEGORIES
+
+    @pytest.mark.parametrize("text", ["", "?!", FILLER, FILLER * 30])
+    def test_leaves_the_everyday_alone(self, text: str) -> None:
+        assert load_crisis_model().find_category(text) is None
+
+    @pytest.mark.parametrize("text", ["...", "gone for good"])
+    def test_leaves_a_few_words_to_the_rules(self, text: str) -> None:
+        assert load_crisis_model().score(text) == float("-inf")
+
+
+class TestLoadCrisisModel:
+    def test_refuses_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(CrisisModelInvalid, match="restore"):
+            load_crisis_model(tmp_path / "nothing.npz")
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", WEIGHTS_FILE.read_bytes()[:5000]])
+    def test_refuses_a_damaged_file(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "weights.npz").write_bytes(content)
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(tmp_path / "weights.npz")
+
+    @pytest.mark.parametrize("name", ["detector", "categories"])
+    def test_refuses_another_shape(self, tmp_path: Path, name: str) -> None:
+        with np.load(WEIGHTS_FILE) as arrays:
+            changed = {key: arrays[key] for key in arrays.files}
+        changed[name] = changed[name][:10]
+        np.savez(tmp_path / "weights.npz", **changed)
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(tmp_path / "weights.npz")
