@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -15,18 +14,14 @@ from trainer.arguments import order_by_length
 from trainer.errors import TrainingFailed
 from trainer.lora import Trainable, forget_reference
 from trainer.pairs import count_pair_tokens
-from trainer.reply_head import add_reply_head
+from trainer.reply_head import ProjectsReplies
 from trainer.resumable import Resumable, share_rows
 from trainer.resumption import StagePlan, train_stage
 from trainer.trunk_owners import NotesOwners
 
 
-class _ReplyHeadDPOTrainer(NotesOwners, Resumable, DPOTrainer):
-    """DPOTrainer whose reference pass, too, projects reply tokens only."""
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        add_reply_head(cast(Trainable, self.model))
-        return super()._precompute_ref_logps(dataset, name, batch_size)
+class _OwnedDPOTrainer(ProjectsReplies, NotesOwners, Resumable, DPOTrainer):
+    """DPOTrainer with what every stage of ours needs."""
 
 
 def train_dpo(
@@ -56,7 +51,7 @@ def train_dpo(
 
     def build(arguments: dict[str, Any]) -> Resumable:
         forget_reference(model)
-        return _ReplyHeadDPOTrainer(
+        return _OwnedDPOTrainer(
             model=model,
             processing_class=tokenizer,
             train_dataset=share_rows(order_by_length(pairs, lengths, recipe.batch_size, recipe.seed), arguments),

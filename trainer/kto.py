@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
@@ -15,19 +14,15 @@ from data.recipe import MIN_MICRO_BATCH, Recipe
 from trainer.arguments import order_by_length
 from trainer.errors import TrainingFailed
 from trainer.lora import Trainable, forget_reference
-from trainer.reply_head import add_reply_head
+from trainer.reply_head import ProjectsReplies
 from trainer.resumable import Resumable, share_rows
 from trainer.resumption import StagePlan, train_stage
 from trainer.rows import count_tokens
 from trainer.trunk_owners import NotesOwners
 
 
-class _ReplyHeadKTOTrainer(NotesOwners, Resumable, KTOTrainer):
-    """KTOTrainer whose reference pass, too, projects reply tokens only."""
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        add_reply_head(cast(Trainable, self.model))
-        return super()._precompute_ref_logps(dataset, name, batch_size)
+class _OwnedKTOTrainer(ProjectsReplies, NotesOwners, Resumable, KTOTrainer):
+    """KTOTrainer with what every stage of ours needs."""
 
 
 def train_kto(
@@ -57,7 +52,7 @@ def train_kto(
 
     def build(arguments: dict[str, Any]) -> Resumable:
         forget_reference(model)
-        return _ReplyHeadKTOTrainer(
+        return _OwnedKTOTrainer(
             model=model,
             processing_class=tokenizer,
             train_dataset=share_rows(order_by_length(rows, lengths, recipe.batch_size, recipe.seed), arguments),

@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from typing import Any, cast
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 from trl.trainer.utils import FusedCausalLMOutput
 
 from trainer.lora import Trainable, get_plain
+
+
+class ProjectsReplies(Trainer):
+    """Put before a TRL trainer that has a reference: the reference's pass, too, projects reply tokens only."""
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        add_reply_head(cast(Trainable, self.model))
+        return super()._precompute_ref_logps(dataset, name, batch_size)  # type: ignore[misc]
 
 
 def add_reply_head(model: Trainable) -> None:
