@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
 
@@ -25,7 +27,7 @@ up: setup  ## Start the embedded stack and stay
 	$(BIN)/ratchet up
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
 	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
@@ -39,7 +41,7 @@ screenshots: setup  ## Make the pictures in docs/img anew
 	RATCHET_SCREENSHOTS=1 $(BIN)/python -m pytest tests/ui/test_pages.py -k TestPictures
 
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
-	$(BIN)/python -m coverage run -m pytest
+	$(PYTEST) --cov --cov-report=
 	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
 
 lint: setup  ## Style and import rules

@@ -89,18 +89,11 @@ def up() -> None:
 @app.command()
 def api() -> None:
     """Serve HTTP."""
-    import uvicorn
+    from api.app import create_app
+    from api.server import serve
 
     settings = get_settings()
-    uvicorn.run(
-        "api.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
+    serve(create_app(settings), settings)
 
 
 @app.command()

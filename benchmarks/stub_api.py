@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
 from api.app import create_app
+from api.server import serve
 from serving.artifact import load_artifact
 from serving.engine import Generation, OnToken, Sampling
 from serving.handle import ModelHandle
@@ -51,5 +50,4 @@ def load_stub(folder: Path, version: int, _compute_type: str, _threads: int) -> 
 
 if __name__ == "__main__":
     settings = get_settings()
-    app = create_app(settings, load=load_stub)
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)
+    serve(create_app(settings, load=load_stub), settings)

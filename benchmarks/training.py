@@ -17,7 +17,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -25,8 +24,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from benchmarks.roofline import LinearWeights, count_epoch_flops, count_linear_weights, measure_matrix_product_gflops
 from trainer.arguments import has_fast_bfloat16
 from trainer.base import prepare_base
 from trainer.rows import count_tokens
@@ -37,7 +37,6 @@ CELLS = ("kto:last:4", "sft:last:4", "dpo:last:4", "kto:full", "sft:full")
 MAX_TOKENS = 256
 REPLY_CHARACTERS = 400
 HOLDOUT_ROWS = 32
-_GEMM_SIZE = 2048
 
 
 def main() -> int:
@@ -58,13 +57,23 @@ def main() -> int:
         folder = Path(name)
         prepare_base(options.base, folder / "base")
         tokenizer = AutoTokenizer.from_pretrained(folder / "base")
-        cells = [_measure_cell(cell, options, folder, tokenizer) for cell in options.cells]
-    _save(cells, options.result)
+        with torch.device("meta"):  # only its shape is wanted
+            shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "base"))
+        weights = count_linear_weights(shape)
+        roof = measure_matrix_product_gflops()
+        print(f"A bare float32 matrix product reaches {roof:.0f} GFLOP/s here.", flush=True)
+        for cell in options.cells:
+            _save(_measure_cell(cell, options, folder, tokenizer, weights, roof), round(roof, 1), options.result)
     return 0
 
 
 def _measure_cell(
-    cell: str, options: argparse.Namespace, folder: Path, tokenizer: PreTrainedTokenizerBase
+    cell: str,
+    options: argparse.Namespace,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    weights: LinearWeights,
+    roof_gflops: float,
 ) -> dict[str, Any]:
     method, trainable = cell.split(":", 1)
     rows = list(_build_rows(method, pd.read_csv(options.source), tokenizer))
@@ -97,6 +106,12 @@ def _measure_cell(
             figures.append(_run_once(call, run))
     summary = {kind: _summarise(figures) for kind, figures in kinds.items()}
     n_tokens = sum(_count_row_tokens(row, tokenizer) for row in training)
+    n_prompt_tokens = sum(_count_prompt_tokens(row, tokenizer) for row in training)
+    top = int(trainable.removeprefix("last:")) if trainable.startswith("last:") else None
+    for kind, figures in summary.items():
+        counts = (n_tokens, n_tokens - n_prompt_tokens)
+        flops = count_epoch_flops(method, weights, top, *counts, is_ours=kind != "stock")
+        figures["share_of_roof"] = round(flops / figures["epoch_s"] / roof_gflops / 1e9, 3)
     _print_cell(cell, len(training), n_tokens, summary)
     return {"cell": cell, "rows": len(training), "tokens_in_an_epoch": n_tokens, "epochs": options.epochs, **summary}
 
@@ -149,6 +164,10 @@ def _count_row_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -
     return sum(count_tokens([*row["prompt"], *row[side]], tokenizer) for side in sides)
 
 
+def _count_prompt_tokens(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> int:
+    return count_tokens(row["prompt"], tokenizer) * (1 if "completion" in row else 2)
+
+
 def _print_cell(cell: str, n_rows: int, n_tokens: int, summary: dict[str, dict[str, float]]) -> None:
     print(f"{cell}: {n_rows} rows, {n_tokens:,} tokens in an epoch")
     stock = summary["stock"]
@@ -158,36 +177,26 @@ def _print_cell(cell: str, n_rows: int, n_tokens: int, summary: dict[str, dict[s
         )
         print(
             f"  {kind:9} {figures['seconds']:8.1f} s  {figures['epoch_s']:7.1f} s an epoch {ratios}"
-            f"  peak {figures['peak_gb']:.1f} GB  hold-out loss {figures['holdout_loss']:.4f}",
+            f"  peak {figures['peak_gb']:.1f} GB  hold-out loss {figures['holdout_loss']:.4f}"
+            f"  {figures['share_of_roof']:.0%} of the roof",
             flush=True,
         )
 
 
-def measure_gemm_gflops() -> float:
-    """What a bare float32 matrix product reaches here, in GFLOP/s: the roof over every figure."""
-    left, right = torch.randn(_GEMM_SIZE, _GEMM_SIZE), torch.randn(_GEMM_SIZE, _GEMM_SIZE)
-    times = []
-    for _ in range(5):
-        started_s = time.perf_counter()
-        torch.mm(left, right)
-        times.append(time.perf_counter() - started_s)
-    return 2 * _GEMM_SIZE**3 / min(times) / 1e9
-
-
-def _save(cells: list[dict[str, Any]], path: Path) -> None:
+def _save(cell: dict[str, Any], gflops: float, path: Path) -> None:
+    """Put the cell into the file, in place of an older one of as many rows: a cell takes minutes to an hour."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    gflops = round(measure_gemm_gflops(), 1)
-    print(f"A bare float32 matrix product reaches {gflops} GFLOP/s here.")
-    result = {
+    known = json.loads(path.read_text())["cells"] if path.exists() else []
+    cell |= {
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, fast bfloat16: {has_fast_bfloat16()}",
         "gemm_float32_gflops": gflops,
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "commit": commit.stdout.strip(),
         "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
-        "cells": cells,
     }
+    others = [one for one in known if (one["cell"], one["rows"]) != (cell["cell"], cell["rows"])]
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps({"cells": [*others, cell]}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

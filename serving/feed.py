@@ -34,6 +34,7 @@ class TextFeed:
         self._result: Completed | None = None
         self._error: BaseException | None = None
         self._wake: Callable[[], object] = self._news.notify_all
+        self._is_woken = False  # the consumer has been told of news that it has not taken yet
         self._is_abandoned = False  # nobody will read on: the producer may stop
 
     @property
@@ -96,11 +97,15 @@ class TextFeed:
         """What has come since, and whether that was all; raises the error after the pieces before it."""
         with self._news:
             pieces, self._pieces = self._pieces, []
+            self._is_woken = False
             if self._error and not pieces:
                 raise self._error
             return pieces, self._result is not None
 
     def _wake_loop(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+        if self._is_woken:  # waking a loop is a system call, and pieces may come faster than it turns
+            return
+        self._is_woken = True
         try:
             loop.call_soon_threadsafe(news.set)
         except RuntimeError:  # the loop was closed, so nobody is left to read

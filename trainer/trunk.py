@@ -119,7 +119,7 @@ def freeze_below(model: PreTrainedModel, trainable: str) -> int:
     if trainable == "full":
         model.requires_grad_(True)
         return 0
-    blocks = _get_blocks(model)
+    blocks = get_blocks(model)
     boundary = max(0, len(blocks) - int(trainable.removeprefix("last:")))
     model.requires_grad_(False)
     for block in blocks[boundary:]:
@@ -187,7 +187,8 @@ def _find_block_list(backbone: nn.Module) -> str:
     raise NotImplementedError(f"{type(backbone).__name__} does not name its blocks {' or '.join(_BLOCK_LISTS)}.")
 
 
-def _get_blocks(model: PreTrainedModel) -> nn.ModuleList:
+def get_blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer blocks, from the lowest to the highest."""
     backbone, name = _get_backbone(model)
     blocks: nn.ModuleList = getattr(backbone, name)
     return blocks

@@ -77,7 +77,7 @@ class TrainerProcess:
             stderr=self._log,
             env=environment | _SET_ENVIRONMENT,
             cwd=Path(__file__).parents[1],
-            start_new_session=True,
+            process_group=0,  # no session: the kernel may share the processor between sessions, whatever their niceness
             text=True,
         )
         niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # nobody may lower it

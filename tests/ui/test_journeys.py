@@ -99,6 +99,7 @@ def send(page: Page, text: str) -> None:
     expect(page.get_by_label("Stop", exact=True)).to_be_hidden()
     expect(page.get_by_text(text).first).to_be_visible()
     expect(page.locator(".turn").last.get_by_label("Good reply")).to_be_visible()
+    expect(page.locator('form[data-busy="false"]')).to_be_visible()  # until then Enter sends nothing
 
 
 class TestChat:
