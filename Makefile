@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train bench-train-parts test-ui screenshots bench-ui
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -72,6 +72,9 @@ bench-growth: setup  ## Time and memory of a run over a growing pool, with and w
 
 bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first and later runs
 	$(BIN)/python -m benchmarks.training
+
+bench-train-parts: setup  ## What each saving of a training step is worth, alone and together
+	$(BIN)/python -m benchmarks.training_parts
 
 bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
 	$(BIN)/python benchmarks/ui_latency.py
