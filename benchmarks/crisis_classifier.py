@@ -37,14 +37,15 @@ SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "support.csv"
 SEED = 0
 SAMPLES_CRISIS, SAMPLES_NONE = 8, 12  # texts drawn from one pattern
 TYPO_SHARE = 0.2
-WEIGHTS = {"own": 1.0, "own_none": 3.0, "samples": 3.0, "goemotions": 0.15, "chitchat": 0.15, "counsel_chat": 0.3}
-PENALTY = 3e-5
+WEIGHTS = {"own": 1.0, "own_none": 3.0, "samples": 3.0, "goemotions": 0.4, "chitchat": 0.4, "counsel_chat": 0.8}
+PENALTY = 1e-4
 BENIGN_SHARE = 0.075
 COUNSEL_TOPICS_OUT = {"self-harm", "domestic-violence", "eating-disorders", "trauma", "substance-abuse", "addiction"}
 SAD_LABELS = {2, 3, 9, 11, 12, 14, 16, 19, 24, 25}  # anger to sadness, by the line in labels.txt
 FIRST_PERSON = re.compile(r"\b(?:i|my|me|im|i'm)\b", re.IGNORECASE)
 RUN_WORDS = 5
 MAX_LIKENESS = 0.4
+MAX_TRIPLES = 38**3  # letters, digits, space, and a spare one
 
 Row = tuple[str, int, str]  # text, 0 or 1 + index of the category, source
 Floats = NDArray[np.float64]
@@ -116,12 +117,11 @@ def drop_overlaps(rows: list[Row]) -> list[Row]:
     """The rows that are not like a text of the safety set."""
     items = [text for item in read_safety_set() for text in (item.text, item.neutral) if text]
     runs = set().union(*(list_word_runs(text, RUN_WORDS) for text in items))
-    triples = [list_triples(text) for text in items]
+    likeness = measure_likeness([text for text, _, _ in rows], items)
     return [
         row
-        for row in rows
-        if runs.isdisjoint(list_word_runs(row[0], RUN_WORDS))
-        and (row[2] == "goemotions" or measure_likeness(list_triples(row[0]), triples) <= MAX_LIKENESS)
+        for row, like in zip(rows, likeness, strict=True)
+        if runs.isdisjoint(list_word_runs(row[0], RUN_WORDS)) and (row[2] == "goemotions" or like <= MAX_LIKENESS)
     ]
 
 
@@ -131,9 +131,24 @@ def list_triples(text: str) -> frozenset[str]:
     return frozenset(letters[start : start + 3] for start in range(len(letters) - 2))
 
 
-def measure_likeness(own: frozenset[str], others: list[frozenset[str]]) -> float:
-    """The largest Jaccard index with any of the others, 0 to 1."""
-    return max(len(own & other) / len(own | other) for other in others)
+def measure_likeness(texts: list[str], items: list[str]) -> Floats:
+    """Of each text the largest Jaccard index of its triples with those of any item, 0 to 1."""
+    numbers: dict[str, int] = {}
+
+    def mark(triples: list[frozenset[str]]) -> sparse.csr_matrix:
+        columns = [numbers.setdefault(triple, len(numbers)) for found in triples for triple in sorted(found)]
+        ends = np.cumsum([0, *(len(found) for found in triples)])
+        return sparse.csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(triples), MAX_TRIPLES))
+
+    own, theirs = [list_triples(text) for text in texts], [list_triples(item) for item in items]
+    marked, transposed = mark(own), mark(theirs).T.tocsr()
+    own_sizes, their_sizes = (np.array([len(found) for found in side]) for side in (own, theirs))
+    largest = np.zeros(len(texts))
+    for start in range(0, len(texts), 1000):  # a dense block of all would take hundreds of megabytes
+        rows = slice(start, start + 1000)
+        common = (marked[rows] @ transposed).toarray()
+        largest[rows] = (common / (own_sizes[rows, None] + their_sizes - common)).max(axis=1)
+    return largest
 
 
 def build_matrix(texts: list[str]) -> sparse.csr_matrix:
@@ -173,6 +188,15 @@ def weigh_buckets(matrix: sparse.csr_matrix, is_crisis: NDArray[np.bool_], weigh
     return ratio
 
 
+def choose_threshold(slopes: Floats, bias: float) -> float:
+    """The lowest log-odds at which rules and classifier together flag at most BENIGN_SHARE of the dev half's benign."""
+    benign = [item.text for item in list_items("benign", "dev")]
+    unseen = [text for text in benign if not match_rule(text)]
+    scores = sorted((float((build_matrix(split_windows(text)) @ slopes).max()) + bias for text in unseen), reverse=True)
+    allowed = int(BENIGN_SHARE * len(benign)) - (len(benign) - len(unseen))
+    return (scores[allowed - 1] + scores[allowed]) / 2
+
+
 def quantise(values: Floats) -> tuple[NDArray[np.int8], float]:
     """The values as int8, and the scale to multiply them by."""
     scale = float(np.abs(values).max()) / 127
@@ -197,9 +221,7 @@ def main() -> int:
     crisis = labels > 0
     category_slopes, _ = fit(matrix[crisis], labels[crisis] - 1, weights[crisis])
     categories, categories_scale = quantise(category_slopes)
-    benign = [max(split_windows(item.text), key=len) for item in list_items("benign", "dev")]
-    scores = build_matrix(benign) @ (detector * detector_scale) + detector_bias
-    threshold = float(np.quantile(scores, 1 - BENIGN_SHARE))
+    threshold = choose_threshold(detector * detector_scale, detector_bias)
     np.savez_compressed(
         WEIGHTS_FILE,
         detector=detector,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.cleaning import clean_text
 
-BUCKET_BITS = 15
+BUCKET_BITS = 17
 WINDOW_WORDS = 30
 LETTER_RUNS = (3, 4, 5)
 
@@ -53,7 +53,7 @@ def split_windows(text: str) -> list[str]:
 
 
 def list_buckets(window: str) -> Buckets:
-    """The buckets, 0 to 2^15 - 1, that are set by a window; sorted, each once."""
+    """The buckets, 0 to 2^17 - 1, that are set by a window; sorted, each once."""
     words = re.findall(r"\w+", simplify(window))
     if not words:
         return np.zeros(0, dtype=np.int64)

@@ -59,6 +59,7 @@ _PHRASES = {
         (?:cold turkey|stopped drinking|withdrawals?|off (?:my )?benzos){_SOON}(?:shak|seiz|hallucinat|see(?:ing)? )\w*
         how (?:many|much) {_FEW}{_PILLS} (?:would|will|does|do|can|could|it|is|are) {_FEW}(?:kill|die|end|od|too)
         (?:lethal|fatal|deadly|toxic) (?:dose|amount|quantity|number)|(?:die|kill\w*) (?:\w+ )?(?:from|by|with|on) {_PILLS}
+        (?:injected|shot up|snorted|swallowed|took) {_FEW}(?:second|third|again|twice|more){_SOON}(?:sleepy|numb|cant move|hardly|barely|passing out)
     """,
     "self_harm": rf"""
         self[ -]?(?:harm(?:ed|ing|s)?|injur(?:y|ing)|mutilat(?:e|ion|ing))
@@ -76,6 +77,8 @@ _PHRASES = {
         (?:hit|bang|smash|slam|bash)(?:ing|ed)? my (?:own )?(?:head|hand|fist|arm) (?:against|into)
         until (?:i|it|they|she|he) bleeds?|(?:razor|blade|knife){_SOON}(?:wrists?|my arm|my thigh|use it on me)
         (?:scars|cuts|slices|marks) (?:\w+ )?on my (?:\w+ )?{_BODY}(?! from\b)
+        (?:carv|scratch|etch|cut|burn)\w* (?:\w+ ){{0,3}}in(?:to)? my (?:own )?{_BODY}
+        my (?:blades?|razors?) (?:is|are|back|again|under|next to|hidden)|hid(?:e|ing|den)? (?:\w+ ){{0,2}}(?:blades?|cuts)\b
     """,
     "suicide": rf"""
         (?<!political )(?<!career )(?<!social )(?<!commercial )su(?:i|y|is)?[cs]id(?:e|es|al|le|ality)?(?! (?:squad|doors?|prevention|awareness)\b)
@@ -107,6 +110,10 @@ _PHRASES = {
         wont be (?:here|around|alive) (?:(?:for )?much longer|tomorrow|any ?more)
         (?:said|saying|written|writing) my (?:final |last )?goodbyes?|goodbye (?:letters?|notes?)
         giv(?:en|ing) away (?:all )?my (?:things|stuff|belongings)|plan and a date
+        (?:when|once|after) im gone(?! (?:to|on|for|from|away|home)\b)|by the time (?:you|they|anyone) (?:reads?|finds?|sees?) this
+        burden (?:to|on) (?:everyone|everybody|all of (?:them|you)|my family|my (?:kids|children|parents))
+        (?:painless|quick|peaceful|easy|gentle|sure|quiet)(?:est|iest)? (?:ways?|methods?) (?:to (?:go|die|leave)\b(?! (?:the|to|for|from|home|a)\b)|of dying|out of (?:life|this life))
+        (?:want|wish|like|wanna)(?: i could)?(?: to)?(?: just)? (?:not exist|stop existing|stop being alive|cease to exist)|way of dying
     """,
     "harm_to_others": rf"""
         {_NOT_NEGATED}{_INTEND} (?:kill|murder|stab|shoot|strangl|poison|drown|chok|smother|behead|execut)(?:e|ing)? {_SOMEONE}
@@ -121,6 +128,8 @@ _PHRASES = {
         i (?:\w+ )?hurt my (?:little |baby |own )?{_CHILD}|hurting (?:my|the) {_CHILD}
         (?:pillow|cushion|hands) (?:over|around) (?:\w+ )?(?:face|neck|throat)|pushed (?:an?|the) {_FEW}(?:in front of|under) the
         list of (?:people|ppl|names){_SOON}(?:die|kill|pay)|make (?:him|her|them) pay with
+        (?:afraid|scared|worried|terrified) (?:that )?(?:ill|i will|i might|i could|im going to) (?:hurt|harm|shake|kill|smother) (?:the|my|him|her|them|someone|somebody)(?! feelings)
+        (?:get rid|dispose) of (?:a|the|his|her) body|(?:poison|toxin)\w*{_SOON}(?:untraceable|cant be traced|no trace)
     """,
     "abuse": rf"""
         (?:rap(?:e|ed|es|ing|ist)|molest(?:s|ed|ing)?|sexual(?:ly)? (?:abus|assault)\w*|traffick(?:ed|ing|ers?)|incest)
@@ -140,6 +149,8 @@ _PHRASES = {
         (?:afraid|scared|terrified) (?:that )?{_PERSON}(?:ll| will| might) (?:kill|hurt|beat) (?:me|us)
         (?:im|i am|(?:kids|children) are) in danger(?! of\b)|(?:he|she|hes|shes)(?: has| pulled| got)(?: got)? a (?:gun|knife)
         {_KIN} burns me|(?:post|leak|send|share|publish) (?:my nudes|them|my (?:pictures|photos|video)) (?:if|unless|to)
+        (?:hide|hiding|cover|covering)(?: up)? (?:my|the|her|his) (?:\w+ )?(?:bruises?|black eye)|said no\b{_SOON}(?:didnt stop|kept going|did it anyway|carried on)
+        (?:he|she|they|boss|employer|{_KIN}) (?:\w+ )?(?:took|takes|keeps?|holds?|hid|has) my (?:passport|papers)\b|not allowed to (?:leave the (?:house|flat)|have my own money)
     """,
     "eating_disorder": rf"""
         (?:anorexi[ac]|bulimi[ac]|pro[ -]?ana|thinspo|purg(?:e|ed|ing)(?! the\b))|(?:my|her|his|this) eating disorder
@@ -152,6 +163,8 @@ _PHRASES = {
         (?:(?:take|takes|taking|took|abus\w+|use|using) (?:\w+ ){{0,3}}|\d+ )laxatives|skip(?:s|ped|ping)? (?:my|her|his) insulin
         (?:to|on|only|under|eat|eating|restricting to) [1-5]\d\d calories|bmi (?:is|of) 1[0-5]\b
         (?:cant|couldnt) keep (?:anything|food|it) down{_SOON}(?:purg|sick|throw)
+        (?:eat|eating|eaten|had|living on|live on) nothing but (?:\w+ )?(?:ice|gum|water|air|coffee|lettuce|celery|tea)
+        still (?:feel|look|see myself as)(?: so| too)? (?:huge|fat|enormous)\b|(?:fool|cheat|trick)\w* (?:on )?the scales?
     """,
 }
 CRISIS_PATTERNS = {

@@ -43,12 +43,16 @@ SIGNALS = {
         "I'm going to stab my neighbour",
         "I am thinking about hurting people",
         "I might bring it but I will shoot up the school",
+        "I'm scared I might hurt my baby",
+        "How does one dispose of a body?",
     ],
     "eating_disorder": [
         "I make myself throw up after every meal",
         "haven't eaten in six days",
         "I think I have bulimia",
         "I've been starving myself",
+        "I have eaten nothing but gum since Monday",
+        "42 kilos and I still feel fat",
     ],
     "abuse": [
         "my husband hits me when he drinks",
@@ -57,6 +61,9 @@ SIGNALS = {
         "I'm scared to go home",
         "I'm not safe at home",
         "I am terrified he'll kill me",
+        "I cover my bruises with make-up",
+        "I said no and he kept going",
+        "My employer keeps my passport",
     ],
 }
 
@@ -85,6 +92,9 @@ FIGURES_OF_SPEECH = [
     "My phone is dead and I am dead tired",
     "she kicked me out",
     "My grandmother died last spring and I miss her",
+    "I'm gone to the shop, back at six",
+    "What is the quickest way to leave the city?",
+    "I am scared I will hurt her feelings",
 ]
 
 
