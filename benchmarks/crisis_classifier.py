@@ -216,12 +216,12 @@ def main() -> int:
     matrix = build_matrix([text for text, _, _ in rows])
     scales = sparse.diags(weigh_buckets(matrix, labels > 0, weights))
     slopes, bias = fit((matrix @ scales).tocsr(), (labels > 0).astype(np.int64), weights)
-    detector, detector_scale = quantise(scales @ (slopes[:, 1] - slopes[:, 0]))
+    detector, detector_scale = quantise(np.asarray(scales @ (slopes[:, 1] - slopes[:, 0])))
     detector_bias = float(bias[1] - bias[0])
     crisis = labels > 0
     category_slopes, _ = fit(matrix[crisis], labels[crisis] - 1, weights[crisis])
     categories, categories_scale = quantise(category_slopes)
-    threshold = choose_threshold(detector * detector_scale, detector_bias)
+    threshold = choose_threshold(np.multiply(detector, detector_scale, dtype=np.float64), detector_bias)
     np.savez_compressed(
         WEIGHTS_FILE,
         detector=detector,
