@@ -72,7 +72,7 @@ def measure_set(detect: Detect, half: Half | None = "test") -> list[FlaggedShare
 
 
 def measure_shared(detect: Detect, folder: Path) -> list[FlaggedShare]:
-    """The shares on others' data, of those sets that are in `folder`; nothing is tuned on the first four rows.
+    """The shares on others' data, of those sets that are in `folder`; how far each was seen is in docs/safety.md.
 
     Raises:
         InvalidDataset: none of the sets is there.
