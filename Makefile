@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-gate bench-growth bench-train test-ui screenshots bench-ui
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -67,6 +67,9 @@ bench-seed: setup  ## The original recipe on counselling data: echo score, in-sa
 
 bench-growth: setup  ## Time and memory of a run over a growing pool, with and without a warm trunk cache
 	$(BIN)/python -m benchmarks.trunk_growth
+
+bench-gate: setup  ## Error rates and power of the gate, on resampled score tables of real runs
+	$(BIN)/python -m benchmarks.gate
 
 bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first and later runs
 	$(BIN)/python -m benchmarks.training
