@@ -158,16 +158,14 @@ def _print(results: dict[str, Any]) -> None:
     null = results["null"]
     print(f"Equal models, {null['decisions']} decisions of {null['clusters']} conversations")
     for row in null["levels"]:
-        print(
-            f"  alpha {row['alpha']:<6} p of all <= alpha {row['whole']:>4}, better alone {row['better']:>4}, at most {row['at_most']}"
-        )
+        counts = f"whole gate {row['whole']:>4}, better alone {row['better']:>4}, at most {row['at_most']}"
+        print(f"  alpha {row['alpha']:<6} {counts}")
     print(f"Tenfold rows: {results['copies']['changed']} of {results['copies']['decisions']} verdicts changed")
     print(f"Reuse guard fires: {results['reuse_guard_fires']}")
     print("conversations  lift  promoted  better  formula")
     for row in results["power"]:
-        print(
-            f"{row['clusters']:>13} {row['lift_mde']:>5} {row['promoted']:>9.2f} {row['better']:>7.2f} {row['formula']:>8.2f}"
-        )
+        shares = f"{row['promoted']:>9.2f} {row['better']:>7.2f} {row['formula']:>8.2f}"
+        print(f"{row['clusters']:>13} {row['lift_mde']:>5} {shares}")
     for rule, figures in results["lifetime"].items():
         print(rule, {name: round(value, 3) for name, value in figures.items()})
 

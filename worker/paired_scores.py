@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import RatchetError
 from data.statistics import BoolArray, FloatArray, LabelArray
@@ -125,8 +126,8 @@ def build_empty_scores(name: str) -> PairedScores:
     )
 
 
-def select_rows(scores: Scores, keep: BoolArray) -> Scores:
-    """The scores of some rows."""
+def select_rows(scores: Scores, keep: BoolArray | NDArray[np.int64]) -> Scores:
+    """The scores of some rows, by mask or by number."""
     return dataclasses.replace(scores, **{name: column[keep] for name, column in _list_columns(scores)})
 
 

@@ -83,7 +83,7 @@ class TestLoadScores:
             save(tmp_path, [build_line("rouge_l", "1"), build_line("rating_score", "2", is_up=True)])
         )
         assert paired[0].anchor is paired[0].previous is paired[0].created_at_s is None
-        assert rated is not None and rated.rater is rated.anchor is None
+        assert rated is not None and rated.rater is None and rated.anchor is None
 
     def test_reads_an_empty_table(self, tmp_path: Path) -> None:
         path = tmp_path / "scores.parquet"

@@ -16,7 +16,7 @@ from data.vocabulary import Verdict
 from tests.unit.worker.builders import build_cases, build_reward, build_table
 from worker.evidence import Evidence, Head, LeftOut
 from worker.gate import decide
-from worker.paired_scores import PairedScores, RatedScores
+from worker.paired_scores import PairedScores, RatedScores, select_rows
 
 MARGINS = Margins()
 HEAD = Head(usable=True, auc=0.7, auc_low=0.6, auc_high=0.8)
@@ -58,7 +58,7 @@ class TestGuards:
         ],
     )
     def test_refuses_a_better_reward_that_costs_another(self, metric: str, gain: float) -> None:
-        decision = judge(build_table(reward=0.05, **{metric: gain}))
+        decision = judge(build_table(0, 300, reward=0.05, **{metric: gain}))
         assert decision.verdict is Verdict.REFUSE
         assert decision.reasons[0].metric == metric
 
@@ -225,16 +225,7 @@ class TestCopies:
     def test_tenfold_rows_change_nothing(self) -> None:
         for effect in (0.0, 0.03, 0.05):
             scores = build_table(reward=effect)
-            copied = [
-                dataclasses.replace(
-                    paired,
-                    **{
-                        name: np.repeat(getattr(paired, name), 10)
-                        for name in ("candidate", "production", "cluster", "weight", "row_id")
-                    },
-                )
-                for paired in scores
-            ]
+            copied = [select_rows(paired, np.repeat(np.arange(300), 10)) for paired in scores]
             once, again = judge(scores), judge(copied)
             assert once.verdict is again.verdict
             assert once.p == pytest.approx(again.p, rel=1e-6)
