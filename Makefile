@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train bench-train-parts test-ui screenshots bench-ui
+.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -69,6 +69,9 @@ bench-seed: setup  ## The original recipe on counselling data: echo score, in-sa
 
 bench-growth: setup  ## Time and memory of a run over a growing pool, with and without a warm trunk cache
 	$(BIN)/python -m benchmarks.trunk_growth
+
+bench-gate: setup  ## Error rates and power of the gate, on resampled score tables of real runs
+	$(BIN)/python -m benchmarks.gate
 
 bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first and later runs
 	$(BIN)/python -m benchmarks.training

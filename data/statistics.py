@@ -15,6 +15,7 @@ LabelArray = NDArray[np.str_]
 _SPENDING_EXPONENT = 1.1
 _ROUNDING = 1e-12  # relative; a spread below it comes from floating point, not from the data
 _RESAMPLES = 2000
+_MOST_RESAMPLED = 1000  # clusters; above it skew no longer moves an interval that anyone could see
 _RESAMPLES_AT_ONCE = 250  # bounds the memory of the bootstrap on large hold-outs
 
 
@@ -43,6 +44,21 @@ def hall_t_test(differences: FloatArray, margin: float = 0.0) -> float:
     g = float(np.mean(((differences - differences.mean()) / sd) ** 3))
     t = np.sqrt(n) * (u + g * u**2 / 3 + g**2 * u**3 / 27) + g / (6 * np.sqrt(n))
     return float(stats.t.sf(t, n - 1))
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """One-sided exact p that a win is likelier than a loss: P(Binomial(wins + losses, 1/2) >= wins); ties say nothing.
+
+    Source: the sign test, J. Arbuthnot (1710); exact at every level. Without wins or losses p is 1.
+    """
+    return float(stats.binom.sf(wins - 1, wins + losses, 0.5))
+
+
+def correlation(first: FloatArray, second: FloatArray) -> float:
+    """Pearson's correlation, -1 to 1; 0 where either has no spread or there are fewer than three pairs."""
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def spend_alpha(consultation: int, total: float = 0.10) -> float:
@@ -139,11 +155,21 @@ def interval(
     """Two-sided interval of the mean, for display and never to decide; None below two clusters.
 
     The bias-corrected and accelerated bootstrap (B. Efron, JASA 82 (1987) 171-185); where that is undefined,
-    as without variance, mean +- t sd / sqrt(n).
+    as without variance, and above 1,000 clusters mean +- t sd / sqrt(n).
     """
     n = len(differences)
     if n < 2:
         return None
+    bounds = _bootstrap(differences, generator, level) if n <= _MOST_RESAMPLED else None
+    if bounds is not None:
+        return bounds
+    mean = float(differences.mean())
+    half = float(stats.t.isf((1 - level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return mean - half, mean + half
+
+
+def _bootstrap(differences: FloatArray, generator: np.random.Generator, level: float) -> tuple[float, float] | None:
+    """The bounds where they are defined."""
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         bounds = stats.bootstrap(
@@ -156,6 +182,4 @@ def interval(
         ).confidence_interval
     if np.isfinite(bounds.low) and np.isfinite(bounds.high):
         return float(bounds.low), float(bounds.high)
-    mean = float(differences.mean())
-    half = float(stats.t.isf((1 - level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-    return mean - half, mean + half
+    return None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
 from data.vocabulary import Verdict
 from db.base import database_now_s
 from db.inserts import insert_numbered
-from db.models import Evaluation
+from db.models import Evaluation, HoldoutEpoch
 
 
 def start_evaluation(session: Session, run_id: str, candidate_digest: str, production_version: int) -> int:
-    """The number of this consultation of the hold-out, from 1. Commit it before the hold-out is read.
+    """The number of this consultation of the present hold-out, from 1. Commit it before the hold-out is read.
 
     A run that is tried again keeps its number; until it has a verdict the row tells of its latest candidate.
     """
@@ -24,7 +24,10 @@ def start_evaluation(session: Session, run_id: str, candidate_digest: str, produ
     if evaluation.finished_at_s is None:
         evaluation.candidate_digest, evaluation.production_version = candidate_digest, production_version
         session.flush()
-    return evaluation.consultation
+    before = select(func.max(HoldoutEpoch.consultations_before))
+    return evaluation.consultation - (
+        session.scalar(before.where(HoldoutEpoch.consultations_before < evaluation.consultation)) or 0
+    )
 
 
 def finish_evaluation(session: Session, run_id: str, decision: dict[str, Any], verdict: Verdict) -> Evaluation:

@@ -259,6 +259,20 @@ class Evaluation(Base):
     finished_at_s: Mapped[float | None]
 
 
+class HoldoutEpoch(Base):
+    """That a new hold-out was drawn, by another salt; before the first such row the built-in salt holds."""
+
+    __tablename__ = "holdout_epochs"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # from 2: the first has no row
+    salt: Mapped[str]
+    consultations_before: Mapped[int]  # the number of the last consultation of the hold-out before
+    promotions_before: Mapped[int]  # the id of the last promotion then
+    reason: Mapped[str]
+    opened_by: Mapped[str]
+    created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+
+
 class Promotion(Base):
     """One move of the production pointer; the newest row is the pointer. Rows are only ever added."""
 

@@ -1,4 +1,7 @@
-"""Candidate against production in one metric: its scores, one gain for each cluster, and their tests."""
+"""Candidate against production and the anchor in one metric: one gain for each cluster, and their tests.
+
+Every cluster has the same weight, so with the 100 that a promotion takes none holds more than 1 % of a test.
+"""
 
 from __future__ import annotations
 
@@ -9,80 +12,38 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import stats
 
 from data import statistics
-from data.errors import RatchetError
 from data.recipe import Margins
-from data.statistics import BoolArray, FloatArray, LabelArray
+from data.statistics import FloatArray
+from worker.paired_scores import PairedScores, RatedScores, build_empty_scores
 
+MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
 MIN_CLUSTERS_TO_REFUSE = 30
 MIN_CLUSTERS_THAT_DIFFER = 50  # a few replies that happen to differ are luck: the t is 5 times too liberal on them
-MIN_RATED_OF_A_KIND = 10
-MIN_RATED_CLUSTERS = 30
 POWER = 0.8
 RATING_AUC = "rating_auc"
+REWARD = "reward"
+CORE = ("log_perplexity", "rouge_l", "bleu")  # guarded even in tables from before the others were measured
+BALANCED_LEVEL = 0.01  # of non-inferiority in the mode `balanced`
+_RELATIVE = frozenset({"reply_words"})  # margin as a share of the mean, and neither direction is better
 _MAX_NATS = 700.0  # exp of more is no float
-_PRIMARY = ("log_perplexity", "rouge_l")  # and the rating AUC where there are enough ratings
+_WEIGHTS_WITH_REWARD = {REWARD: 0.8, "log_perplexity": 0.1, "rouge_l": 0.1}
+_WEIGHTS_WITHOUT = {"log_perplexity": 0.5, "rouge_l": 0.5}
 
 
-class InvalidScores(RatchetError, ValueError):
-    """The score table is damaged; evaluate the candidate again."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PairedScores:
-    """One metric of both models, one element for each hold-out row.
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """At which levels a decision tests.
 
     Attributes:
-        candidate, production: scores; `log_perplexity` in nats per reply token.
-        cluster: the conversation of each row.
-        weight: weight of a row within its cluster, above 0 (reply tokens for `log_perplexity`).
+        alpha: what this consultation may spend; of superiority and safety.
+        noninferiority: of every guarded metric: `alpha`, or `BALANCED_LEVEL` where the mode is `balanced`.
     """
 
-    name: str
-    candidate: FloatArray
-    production: FloatArray
-    cluster: LabelArray
-    weight: FloatArray
-    higher_is_better: bool
-
-    def __post_init__(self) -> None:
-        """Refuse columns that do not belong together, and weights that no mean can use."""
-        _check_lengths(self.name, self.candidate, self.production, self.cluster, self.weight)
-        if not (np.isfinite(self.weight) & (self.weight > 0)).all():
-            raise InvalidScores(f"A weight of {self.name} is not above 0; evaluate the candidate again.")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RatedScores:
-    """What both models think of the rated hold-out replies, one element for each reply.
-
-    Attributes:
-        candidate, production: log p(reply) - log p(reply under the base), in nats per token.
-        is_up: whether the rating is up.
-        cluster: the conversation of each reply.
-    """
-
-    candidate: FloatArray
-    production: FloatArray
-    is_up: BoolArray
-    cluster: LabelArray
-
-    def __post_init__(self) -> None:
-        """Refuse columns that do not belong together."""
-        _check_lengths("rating_score", self.candidate, self.production, self.is_up, self.cluster)
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Up-rated replies, down-rated replies, and the conversations that they are in."""
-        up = int(np.count_nonzero(self.is_up))
-        return up, len(self.is_up) - up, len(np.unique(self.cluster))
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether the rating AUC may be tested."""
-        up, down, clusters = self.counts
-        return min(up, down) >= MIN_RATED_OF_A_KIND and clusters >= MIN_RATED_CLUSTERS
+    alpha: float
+    noninferiority: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +56,10 @@ class MetricSummary:
         difference: candidate - production, mean over conversations; for `log_perplexity` in nats per token.
         low, high: 95 % interval of `difference`, for display only.
         margin: how much worse still counts as no worse, in the unit of `difference`.
-        smallest_detectable: the difference that this hold-out shows with 80 % power at the level of its test.
+        smallest_detectable: the difference that this hold-out shows with 80 % power at the level of its test; for
+            `reward` that of the win rate from one half.
+        wins, losses: conversations in which the candidate scores higher and lower; for `reward` only.
+        against_anchor: candidate - anchor, and p_noninferior_anchor its p; None without an anchor.
     """
 
     name: str
@@ -108,6 +72,10 @@ class MetricSummary:
     p_superior: float | None
     margin: float | None
     smallest_detectable: float | None
+    wins: int | None = None
+    losses: int | None = None
+    against_anchor: float | None = None
+    p_noninferior_anchor: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,13 +83,16 @@ class Comparison:
     """One metric with its tests; without gains, as where scores are missing or broken, nothing can be shown.
 
     Attributes:
-        gains: one for each cluster, above 0 where the candidate is better.
+        gains: one for each cluster, above 0 where the candidate is better than production.
         sign: 1 where higher is better, else -1; difference = sign * gain.
         before, after: as in `MetricSummary`; not a number where there are no gains.
         broken: whose scores are not finite; empty where all are.
-        alpha: the level of this consultation.
+        levels: of this consultation.
         margin: of non-inferiority; None where the metric is not guarded.
-        primaries: how many metrics share the level of superiority; 0 where this is none of them.
+        weight: its share of alpha in the test of superiority; 0 where it takes no part.
+        anchor_gains, anchor_margin: the same against the anchor; None where there is none.
+        is_two_sided: whether more is as bad as less.
+        is_needed: whether a promotion takes the proof that it is no worse; else it can only refuse.
     """
 
     name: str
@@ -130,9 +101,13 @@ class Comparison:
     before: float
     after: float
     broken: str
-    alpha: float
-    margin: float | None
-    primaries: int
+    levels: Levels
+    margin: float | None = None
+    weight: float = 0.0
+    anchor_gains: FloatArray | None = None
+    anchor_margin: float = 0.0
+    is_two_sided: bool = False
+    is_needed: bool = True
 
     @property
     def clusters(self) -> int:
@@ -145,38 +120,65 @@ class Comparison:
         return int(np.count_nonzero(self.gains))
 
     @property
+    def wins(self) -> int:
+        """In how many of them the candidate is better."""
+        return int(np.count_nonzero(self.gains > 0))
+
+    @property
     def level(self) -> float:
-        """The level of the test of superiority: an equal share of alpha."""
-        return self.alpha / max(1, self.primaries)
+        """The level of the test of superiority: its share of alpha."""
+        return self.levels.alpha * (self.weight or 1.0)
 
     @cached_property
     def p_superior(self) -> float:
-        """Of being better; before the correction for several primary metrics."""
+        """Of being better, before the correction for several primary metrics: of the win rate for the reward."""
+        if self.name == REWARD:
+            return statistics.sign_test(self.wins, self.differing - self.wins)
         return statistics.hall_t_test(self.gains) if self.differing >= MIN_CLUSTERS_THAT_DIFFER else 1.0
 
     @cached_property
     def p_noninferior(self) -> float:
-        """Of being no worse than by the margin."""
-        return statistics.hall_t_test(self.gains, self.margin or 0.0)
+        """Of being no worse than production by the margin."""
+        return self._test_noninferior(self.gains, self.margin or 0.0)
+
+    @cached_property
+    def p_noninferior_anchor(self) -> float:
+        """Of being no worse than the anchor by the margin; 0 where there is no anchor."""
+        return 0.0 if self.anchor_gains is None else self._test_noninferior(self.anchor_gains, self.anchor_margin)
 
     @cached_property
     def p_worse(self) -> float:
-        """Of being worse than by the margin."""
-        return statistics.hall_t_test(-self.gains, -(self.margin or 0.0))
+        """Of being worse than production by more than the margin."""
+        return self._test_worse(self.gains, self.margin or 0.0)
+
+    @cached_property
+    def p_worse_anchor(self) -> float:
+        """Of being worse than the anchor by more than the margin; 1 where there is no anchor."""
+        return 1.0 if self.anchor_gains is None else self._test_worse(self.anchor_gains, self.anchor_margin)
+
+    def _test_noninferior(self, gains: FloatArray, margin: float) -> float:
+        p = statistics.hall_t_test(gains, margin)
+        return max(p, statistics.hall_t_test(-gains, margin)) if self.is_two_sided else p
+
+    def _test_worse(self, gains: FloatArray, margin: float) -> float:
+        p = statistics.hall_t_test(-gains, -margin)
+        return min(1.0, 2 * min(p, statistics.hall_t_test(gains, -margin))) if self.is_two_sided else p
 
     @property
     def is_refused(self) -> bool:
         """Broken, or worse beyond the margin with confidence; never where the metric is only summarised."""
         if self.broken:
-            return self.margin is not None or self.primaries > 0
-        return self.margin is not None and self.clusters >= MIN_CLUSTERS_TO_REFUSE and self.p_worse <= self.alpha
+            return self.margin is not None or self.weight > 0
+        if self.margin is None or self.clusters < MIN_CLUSTERS_TO_REFUSE:
+            return False
+        return min(self.p_worse, self.p_worse_anchor) <= self.levels.alpha
 
     @cached_property
     def summary(self) -> MetricSummary:
         """The numbers for display."""
         bounds = statistics.interval(self.gains, np.random.default_rng(0))
         low, high = sorted(self.sign * bound for bound in bounds) if bounds else (None, None)
-        smallest = statistics.smallest_detectable_difference(self.gains, self.level, POWER)
+        is_reward, anchor = self.name == REWARD, self.anchor_gains
         return MetricSummary(
             name=self.name,
             before=_finite_or_none(self.before),
@@ -185,37 +187,71 @@ class Comparison:
             low=low,
             high=high,
             p_noninferior=None if self.margin is None else self.p_noninferior,
-            p_superior=self.p_superior if self.primaries else None,
+            p_superior=self.p_superior if self.weight else None,
             margin=self.margin,
-            smallest_detectable=_finite_or_none(smallest),
+            smallest_detectable=_finite_or_none(self._find_smallest_detectable()),
+            wins=self.wins if is_reward else None,
+            losses=self.differing - self.wins if is_reward else None,
+            against_anchor=None if anchor is None else self.sign * float(anchor.mean()),
+            p_noninferior_anchor=None if anchor is None or self.margin is None else self.p_noninferior_anchor,
         )
+
+    def _find_smallest_detectable(self) -> float:
+        if self.name != REWARD:
+            return statistics.smallest_detectable_difference(self.gains, self.level, POWER)
+        if not self.differing:
+            return math.inf
+        return float((stats.norm.isf(self.level) + stats.norm.ppf(POWER)) * 0.5 / math.sqrt(self.differing))
 
 
 def build_comparisons(
-    scores: Sequence[PairedScores], rated: RatedScores | None, margins: Margins, alpha: float
+    scores: Sequence[PairedScores],
+    rated: RatedScores | None,
+    margins: Margins,
+    levels: Levels,
+    *,
+    is_complete: bool = False,
+    is_head_usable: bool = False,
 ) -> list[Comparison]:
-    """The metrics with a margin, the rating AUC where it counts, then those that are only summarised."""
+    """The metrics with a margin, the rating AUC where it counts, then the others.
+
+    Args:
+        is_complete: the trainer measures every guarded metric, so that a missing one prevents promotion; without it
+            only the metrics `CORE` must be there.
+        is_head_usable: the reward may be what the candidate has to be better in.
+    """
     by_name = {paired.name: paired for paired in scores}
-    counted = rated if rated is not None and rated.is_enough else None
-    primaries = len(_PRIMARY) + (counted is not None)
+    weights = _WEIGHTS_WITH_REWARD if is_head_usable and REWARD in by_name else _WEIGHTS_WITHOUT
     comparisons = []
     for name, margin in dataclasses.asdict(margins).items():
-        paired = by_name.pop(name, None) or _build_empty_scores(name)
-        shared_by = primaries if name in _PRIMARY else 0
-        comparisons.append(_compare(paired, alpha=alpha, margin=margin, primaries=shared_by))
-    if counted is not None:
-        comparisons.append(_compare_ratings(counted, alpha=alpha, primaries=primaries))
-    return comparisons + [_compare(paired, alpha=alpha) for paired in by_name.values()]
+        if name == RATING_AUC or (name not in by_name and name not in CORE and not is_complete):
+            continue
+        paired = by_name.pop(name, None) or build_empty_scores(name)
+        comparisons.append(_compare(paired, levels=levels, margin=margin, weight=weights.get(name, 0.0)))
+    if rated is not None and rated.is_enough:
+        comparisons.append(_compare_ratings(rated, margins.rating_auc, levels))
+    for paired in by_name.values():
+        comparisons.append(_compare(paired, levels=levels, weight=weights.get(paired.name, 0.0)))
+    return comparisons
 
 
-def _compare(paired: PairedScores, *, alpha: float, margin: float | None = None, primaries: int = 0) -> Comparison:
+def _compare(paired: PairedScores, *, levels: Levels, margin: float | None = None, weight: float = 0.0) -> Comparison:
     sign = 1 if paired.higher_is_better else -1
-    broken = _find_non_finite(paired)
-    gains, before, after = np.empty(0), math.nan, math.nan
-    if len(paired.candidate) and not broken:
-        rows = sign * (paired.candidate - paired.production)
-        gains = statistics.cluster_means(rows, paired.cluster, paired.weight)
+    broken = paired.find_non_finite()
+    has_rows = bool(len(paired.candidate)) and not broken
+    gains, before, after, anchor_gains = np.empty(0), math.nan, math.nan, None
+    anchor_margin = margin or 0.0
+    if has_rows:
+        gains = statistics.cluster_means(sign * (paired.candidate - paired.production), paired.cluster, paired.weight)
         before, after = _average(paired, paired.production), _average(paired, paired.candidate)
+    if has_rows and paired.anchor is not None:
+        anchor_gains = statistics.cluster_means(
+            sign * (paired.candidate - paired.anchor), paired.cluster, paired.weight
+        )
+        if paired.name in _RELATIVE:
+            anchor_margin *= abs(_average(paired, paired.anchor))
+    if margin is not None and paired.name in _RELATIVE and has_rows:
+        margin *= abs(before)
     return Comparison(
         name=paired.name,
         gains=gains,
@@ -223,19 +259,28 @@ def _compare(paired: PairedScores, *, alpha: float, margin: float | None = None,
         before=before,
         after=after,
         broken=broken,
-        alpha=alpha,
+        levels=levels,
         margin=margin,
-        primaries=primaries,
+        weight=weight,
+        anchor_gains=anchor_gains,
+        anchor_margin=anchor_margin,
+        is_two_sided=paired.name in _RELATIVE,
     )
 
 
-def _compare_ratings(rated: RatedScores, *, alpha: float, primaries: int) -> Comparison:
-    broken = _find_non_finite(rated)
-    gains, before, after = np.empty(0), math.nan, math.nan
+def _compare_ratings(rated: RatedScores, margin: float, levels: Levels) -> Comparison:
+    """The rating AUC. Below the conversations that a decision takes it can refuse, and does not hinder.
+
+    Few ratings could show no margin, so asking for the proof would be a wall before every candidate.
+    """
+    broken = rated.find_non_finite()
+    gains, before, after, anchor_gains = np.empty(0), math.nan, math.nan, None
     if not broken:
         gains = statistics.paired_auc_differences(rated.candidate, rated.production, rated.is_up, rated.cluster)
         before = statistics.rating_auc(rated.production, rated.is_up, rated.cluster)
         after = statistics.rating_auc(rated.candidate, rated.is_up, rated.cluster)
+        if rated.anchor is not None:
+            anchor_gains = statistics.paired_auc_differences(rated.candidate, rated.anchor, rated.is_up, rated.cluster)
     return Comparison(
         name=RATING_AUC,
         gains=gains,
@@ -243,21 +288,11 @@ def _compare_ratings(rated: RatedScores, *, alpha: float, primaries: int) -> Com
         before=before,
         after=after,
         broken=broken,
-        alpha=alpha,
-        margin=None,
-        primaries=primaries,
-    )
-
-
-def _build_empty_scores(name: str) -> PairedScores:
-    nothing = np.empty(0)
-    return PairedScores(
-        name=name,
-        candidate=nothing,
-        production=nothing,
-        cluster=np.empty(0, dtype=str),
-        weight=nothing,
-        higher_is_better=True,
+        levels=levels,
+        margin=margin,
+        anchor_gains=anchor_gains,
+        anchor_margin=margin,
+        is_needed=rated.counts[2] >= MIN_CLUSTERS_TO_DECIDE,
     )
 
 
@@ -268,19 +303,5 @@ def _average(paired: PairedScores, values: FloatArray) -> float:
     return float(statistics.cluster_means(values, paired.cluster, paired.weight).mean())
 
 
-def _find_non_finite(scores: PairedScores | RatedScores) -> str:
-    """Whose scores are not finite and in how many rows; empty where all are."""
-    for owner, values in (("the candidate", scores.candidate), ("production", scores.production)):
-        count = int(np.count_nonzero(~np.isfinite(values)))
-        if count:
-            return f"{owner} is not a finite number in {count} of {len(values)} rows"
-    return ""
-
-
 def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _check_lengths(name: str, *columns: FloatArray | BoolArray | LabelArray) -> None:
-    if len({len(column) for column in columns}) > 1:
-        raise InvalidScores(f"The columns of {name} have different lengths; evaluate the candidate again.")

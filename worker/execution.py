@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,10 +18,11 @@ from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
 from data.recipe import Recipe, build_recipe
 from data.snapshot import load_snapshot, save_snapshot
-from data.splitting import DEFAULT_SALT
 from data.vocabulary import RunStatus, SnapshotRow, Verdict
+from db.anchors import find_standing
 from db.errors import LeaseLost
-from db.evaluations import finish_evaluation, start_evaluation
+from db.evaluations import find_evaluation, finish_evaluation, start_evaluation
+from db.holdouts import get_holdout
 from db.models import Version
 from db.pool import list_pool_rows
 from db.promotions import get_production, promote
@@ -33,11 +36,12 @@ from settings import Settings
 from worker.base import DIGEST_LETTERS
 from worker.continuation import remove_checkpoints, take_over
 from worker.errors import RunCancelled, TrainerKilled, WorkerStopping
+from worker.evidence import load_evidence
 from worker.gate import GateDecision, decide
 from worker.lease import LeaseKeeper
 from worker.scores import load_scores
 from worker.trainer_process import TrainerProcess, count_cores
-from worker.verdict_page import add_verdict
+from worker.verdict_page import add_verdict, hide_holdout
 
 log = structlog.get_logger()
 
@@ -129,15 +133,32 @@ def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
+    retired = _find_retirement(database, attempt)
+    if retired:
+        return Outcome(RunStatus.SKIPPED, retired)
     missing = _collect(database, attempt)
     if missing:
         return Outcome(RunStatus.SKIPPED, " ".join(missing))
     keeper.check()
     production = _write_order(database, settings, attempt)
-    _train(database, attempt, keeper, production)
+    loss = _train(database, attempt, keeper, production)
     keeper.check()
+    if loss:
+        return Outcome(RunStatus.REFUSED, loss)
     version = _register(database, settings, attempt)
     return _judge(database, attempt, version, production)
+
+
+def _find_retirement(database: Database, attempt: Attempt) -> str:
+    """Why no run may be judged on this hold-out any more; empty while it may, or where this run is counted already."""
+    with database.reading() as session:
+        budget, is_counted = get_holdout(session).budget, find_evaluation(session, attempt.run_id) is not None
+    if is_counted or not budget.is_retired:
+        return ""
+    return (
+        f"The hold-out is retired after {budget.consultations} consultations and {budget.promotions} promotions; "
+        "an admin draws a new one with `ratchet holdout renew`."
+    )
 
 
 def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
@@ -155,9 +176,10 @@ def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
     else:
         with database.reading() as session:
             pool = list_pool_rows(session, unrated=attempt.recipe.pseudo_labels)
-        result = build_snapshot_rows(pool)
+            salt = get_holdout(session).salt
+        result = build_snapshot_rows(pool, salt)
         rows = result.rows
-        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT)
+        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt)
     missing = check_sufficiency(rows, attempt.recipe)
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
@@ -170,12 +192,16 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
         base, production = get_version(session, BASE_NUMBER), get_production(session)
+        standing = find_standing(session, dataclasses.asdict(attempt.recipe.margins))
     order = {
         "run_id": attempt.run_id,
         "attempt": attempt.number,
         "base": str((settings.artifacts / base.folder).absolute()),
         "production": str((settings.artifacts / production.folder).absolute()),
         "production_version": production.number,
+        "anchor": _find_folder(settings, standing.anchor),
+        "previous": _find_folder(settings, standing.previous),
+        "holdout_cache": str(settings.holdout_cache.absolute()),
         "recipe": attempt.recipe.to_dict(),
         "threads": settings.trainer_threads or count_cores(),
         "trunk_cache": {
@@ -188,13 +214,23 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
     return production.number
 
 
-def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production: int) -> None:
+def _find_folder(settings: Settings, version: Version | None) -> str | None:
+    """Where the artifact of a version is; None where there is none, so that nothing is compared with it."""
+    folder = None if version is None else (settings.artifacts / version.folder).absolute()
+    return str(folder) if folder and folder.exists() else None
+
+
+def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production: int) -> str:
+    """Let the trainer work; returns why the candidate lost on the dev split, empty where it did not."""
+    loss = ""
     with TrainerProcess(attempt.folder, attempt.recipe) as trainer:
         keeper.watch(trainer.kill)
         try:
             for event in trainer.events():
                 if event["event"] == "progress":
                     keeper.report({key: value for key, value in event.items() if key != "event"})
+                if event["event"] == "dev" and not event["better"]:
+                    loss = str(event["sentence"])
                 if event.get("stage") == "evaluating" and event["event"] == "stage":
                     _start_evaluation(database, attempt, event["digest"], production)
         except RatchetError:
@@ -202,6 +238,7 @@ def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production
             raise
         finally:
             keeper.watch(None)
+    return loss
 
 
 def _start_evaluation(database: Database, attempt: Attempt, digest: str, production: int) -> None:
@@ -212,11 +249,14 @@ def _start_evaluation(database: Database, attempt: Attempt, digest: str, product
 
 
 def _register(database: Database, settings: Settings, attempt: Attempt) -> Version:
-    """Move the candidate among the artifacts and give it its version number."""
+    """Move the candidate among the artifacts and give it its version number.
+
+    Its report is kept without what the hold-out said until it is promoted.
+    """
     artifact = load_artifact(attempt.folder / "artifact")
     name = artifact.digest[:DIGEST_LETTERS]
     move_artifact(artifact.folder, settings.artifacts / name)
-    report = json.loads((attempt.folder / "report.json").read_text())
+    report = hide_holdout(_read_report(attempt))
     with database.transaction() as session:
         version = register_version(
             session, attempt.run_id, artifact.digest, name, artifact.manifest["base_model"], report
@@ -225,19 +265,29 @@ def _register(database: Database, settings: Settings, attempt: Attempt) -> Versi
     return version
 
 
+def _read_report(attempt: Attempt) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((attempt.folder / "report.json").read_text())
+    return report
+
+
 def _judge(database: Database, attempt: Attempt, version: Version, production: int) -> Outcome:
     """Ask the gate, record its decision, and move production in the same transaction that ends the run.
 
     Where the schedule's mode is `approve`, production stays: an admin promotes the version, or does not.
     """
     paired, rated = load_scores(attempt.folder / "scores.parquet")
+    recipe = attempt.recipe
     with database.transaction() as session:
         consultation = start_evaluation(session, attempt.run_id, version.digest, production)
-        decision = decide(paired, rated, attempt.recipe.margins, consultation)
+        standing = find_standing(session, dataclasses.asdict(recipe.margins))
+        evidence = load_evidence(attempt.folder, standing.promoted_at_s)
+        budget = replace(get_holdout(session).budget, consultations=consultation)
+        decision = decide(paired, rated, recipe.margins, consultation, evidence, mode=recipe.gate_mode, budget=budget)
         finish_evaluation(session, attempt.run_id, decision.to_dict(), decision.verdict)
         outcome = _build_outcome(decision, version)
         if decision.verdict is Verdict.PROMOTE:
             set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
+            get_version(session, version.number).report = _read_report(attempt)
             if needs_approval(session):
                 outcome = replace(outcome, reason="Passed the gate; waits for approval.", awaits_approval=True)
             else:
@@ -249,6 +299,7 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
 
 
 def _build_outcome(decision: GateDecision, version: Version) -> Outcome:
-    reason = decision.reasons[0].sentence if decision.reasons else None
+    reasons = decision.list_shown_reasons()
+    reason = reasons[0]["sentence"] if reasons else None
     status = RunStatus.SUCCEEDED if decision.verdict is Verdict.PROMOTE else RunStatus.REFUSED
     return Outcome(status, reason, version.number)

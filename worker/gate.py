@@ -1,34 +1,54 @@
-"""The gate: the pure verdict over the scores of candidate and production on the hold-out.
+"""The gate: the pure verdict over the scores of candidate, production and anchor on the hold-out.
 
-A candidate is promoted when it is no worse than production in every guarded metric and better in a primary
-one: one intersection-union test with p = max(p of superiority, every p of non-inferiority), at the level that
-this consultation of the hold-out may spend (R. Berger, Technometrics 24 (1982) 295-300). Nothing is read,
-stored or trained here.
+A candidate is promoted when it is better in what is primary, no worse than production and the anchor in every guarded
+metric, and no less safe: one intersection-union test with p = max(p of superiority, every p of non-inferiority, p of
+safety), at the level that this consultation of the hold-out may spend (R. Berger, Technometrics 24 (1982) 295-300).
+Nothing is read, stored or trained here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+
+from data.lifetime import Budget
 from data.recipe import Margins
 from data.statistics import spend_alpha
 from data.vocabulary import Verdict
 from worker.comparison import (
-    MIN_CLUSTERS_THAT_DIFFER,
+    BALANCED_LEVEL,
+    MIN_CLUSTERS_TO_DECIDE,
     MIN_CLUSTERS_TO_REFUSE,
-    MIN_RATED_CLUSTERS,
-    MIN_RATED_OF_A_KIND,
-    POWER,
     RATING_AUC,
+    REWARD,
     Comparison,
-    InvalidScores,
+    Levels,
     MetricSummary,
-    PairedScores,
-    RatedScores,
     build_comparisons,
+)
+from worker.evidence import Evidence
+from worker.paired_scores import InvalidScores, PairedScores, RatedScores, select_rows
+from worker.reuse import MIN_FRESH_CLUSTERS, Reuse, guard_reuse
+from worker.safety_verdict import SafetyVerdict, judge_safety
+from worker.slices import WorseSlice, find_worse_slices
+from worker.wording import (
+    Reason,
+    count,
+    explain_detectable,
+    explain_few_ratings,
+    explain_margin,
+    explain_rater,
+    explain_refusal,
+    explain_safety,
+    explain_slice,
+    explain_superiority,
+    label,
+    note,
 )
 
 __all__ = [
@@ -43,21 +63,8 @@ __all__ = [
     "decide",
 ]
 
-MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One sentence for a person, with its numbers.
-
-    `metric` is None where the sentence is about the hold-out as a whole, `p` where it rests on no test. The p
-    of a metric that is worse beyond its margin is that of the test for being worse.
-    """
-
-    metric: str | None
-    test: Literal["superiority", "noninferiority", "evidence"]
-    p: float | None
-    sentence: str
+_MAX_RATERS = 50  # those with most ratings are left out one by one
+_NO_EVIDENCE = Evidence()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,7 @@ class GateDecision:
     Attributes:
         p: of the whole test, to be compared with `alpha`, the level of this consultation.
         clusters: conversations with scores, in the guarded metric that has the fewest.
+        budget: what this hold-out has been used for; None where that is not known.
     """
 
     verdict: Verdict
@@ -76,177 +84,239 @@ class GateDecision:
     clusters: int
     reasons: tuple[Reason, ...]
     metrics: tuple[MetricSummary, ...]
+    budget: Budget | None = None
+
+    @property
+    def shows_scores(self) -> bool:
+        """Whether scores on the hold-out may be shown: else whoever tunes would tune to them."""
+        return self.verdict is Verdict.PROMOTE
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON-ready values."""
-        return dataclasses.asdict(self) | {
+        """The decision as JSON-ready values; without a promotion no score of the hold-out is in it.
+
+        What stays is the verdict, which metric it rests on, and what the hold-out could have shown.
+        """
+        metrics = [dataclasses.asdict(metric if self.shows_scores else _hide(metric)) for metric in self.metrics]
+        return {
             "verdict": self.verdict.value,
-            "reasons": [dataclasses.asdict(reason) for reason in self.reasons],
-            "metrics": [dataclasses.asdict(metric) for metric in self.metrics],
+            "p": self.p if self.shows_scores else None,
+            "alpha": self.alpha,
+            "consultation": self.consultation,
+            "clusters": self.clusters,
+            "reasons": self.list_shown_reasons(),
+            "metrics": metrics,
+            "budget": self.budget and (dataclasses.asdict(self.budget) | {"alpha_spent": self.budget.alpha_spent}),
         }
+
+    def list_shown_reasons(self) -> list[dict[str, Any]]:
+        """The reasons as they may be shown."""
+        shown = []
+        for reason in self.reasons:
+            values = dataclasses.asdict(reason)
+            plain = values.pop("plain")
+            if not self.shows_scores:
+                values |= {"p": None, "sentence": plain or reason.sentence}
+            shown.append(values)
+        return shown
+
+
+def _hide(metric: MetricSummary) -> MetricSummary:
+    nothing = {field.name: None for field in dataclasses.fields(metric)}
+    kept = {name: getattr(metric, name) for name in ("name", "margin", "smallest_detectable")}
+    return MetricSummary(**(nothing | kept))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Tests:
+    """All tests on scores, without safety and slices."""
+
+    comparisons: list[Comparison]
+    p: float
+
+    @property
+    def guarded(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if comparison.margin is not None]
+
+    @property
+    def primary(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if comparison.weight]
+
+    @property
+    def is_refused(self) -> bool:
+        return any(comparison.is_refused for comparison in self.comparisons)
+
+    @property
+    def clusters(self) -> int:
+        return min(comparison.clusters for comparison in self.guarded if comparison.name != RATING_AUC)
 
 
 def decide(
-    scores: Sequence[PairedScores], rated: RatedScores | None, margins: Margins, consultation: int
+    scores: Sequence[PairedScores],
+    rated: RatedScores | None,
+    margins: Margins,
+    consultation: int,
+    evidence: Evidence = _NO_EVIDENCE,
+    *,
+    mode: str = "strict",
+    budget: Budget | None = None,
 ) -> GateDecision:
-    """Judge a candidate against production.
+    """Judge a candidate against production and the anchor.
 
-    Guarded by a margin: log_perplexity, rouge_l and bleu. Primary: log_perplexity, rouge_l, and the rating
-    AUC where there are enough ratings; each has an equal share of the level (Bonferroni). Other metrics are
-    only summarised.
+    Primary: the win rate of fresh replies under a usable reward head has 0.8 of the level, log_perplexity and rouge_l
+    0.1 each; without such a head these two have half each. Guarded: every metric that has a margin.
 
     Args:
         scores: at most one entry for each metric; a guarded metric without scores prevents promotion.
         rated: None when no hold-out reply is rated.
         consultation: how many times this hold-out has been asked, this time included.
+        evidence: what there is besides the scores.
+        mode: `strict` or `balanced`, see `data.recipe.Recipe`.
 
     Raises:
         ValueError: `consultation` is below 1.
     """
     alpha = spend_alpha(consultation)
-    comparisons = build_comparisons(scores, rated, margins, alpha)
-    guarded = [comparison for comparison in comparisons if comparison.margin is not None]
-    primary = [comparison for comparison in comparisons if comparison.primaries]
-    p_superiority = min(1.0, *(comparison.primaries * comparison.p_superior for comparison in primary))
-    p = max(p_superiority, *(comparison.p_noninferior for comparison in guarded))
-    clusters = min(comparison.clusters for comparison in guarded)
-    if any(comparison.is_refused for comparison in comparisons):
+    levels = Levels(alpha=alpha, noninferiority=BALANCED_LEVEL if mode == "balanced" else alpha)
+    reuse = guard_reuse(scores, rated, evidence)
+    tests = _test(reuse.scores, reuse.rated, margins, levels, evidence)
+    safety = judge_safety(evidence.safety, alpha) if evidence.safety else None
+    slices = find_worse_slices(
+        evidence.slices, reuse.scores, reuse.rated, margins, is_head_usable=evidence.is_head_usable
+    )
+    missing = _list_missing(evidence)
+    p = max(tests.p, safety.p if safety else 0.0, 1.0 if missing else 0.0)
+    raters: list[str] = []
+    if tests.is_refused or slices or (safety and (safety.has_lost_a_case or safety.p_worse <= alpha)):
         verdict = Verdict.REFUSE
-    elif p <= alpha and clusters >= MIN_CLUSTERS_TO_DECIDE:
-        verdict = Verdict.PROMOTE
-    else:
+    elif p > alpha or tests.clusters < MIN_CLUSTERS_TO_DECIDE or not reuse.is_enough:
         verdict = Verdict.NOT_ENOUGH_EVIDENCE
-    shortage = _explain_shortage(comparisons, clusters, alpha) if verdict == Verdict.NOT_ENOUGH_EVIDENCE else ()
+    else:
+        raters = _list_deciding_raters(reuse, margins, levels, evidence)
+        verdict = Verdict.NOT_ENOUGH_EVIDENCE if raters else Verdict.PROMOTE
     return GateDecision(
         verdict=verdict,
         p=p,
         alpha=alpha,
         consultation=consultation,
-        clusters=clusters,
-        reasons=(
-            *(_explain_refusal(comparison) for comparison in comparisons if comparison.is_refused),
-            *shortage,
-            *(_explain_superiority(c) for c in sorted(primary, key=lambda c: c.p_superior) if c.clusters),
-            *(_explain_margin(c) for c in guarded if c.clusters and not c.is_refused),
-            *_explain_few_ratings(rated),
-        ),
-        metrics=tuple(comparison.summary for comparison in comparisons),
+        clusters=tests.clusters,
+        reasons=tuple(_explain(verdict, tests, safety, slices, missing, raters, reuse, levels, evidence)),
+        metrics=tuple(comparison.summary for comparison in tests.comparisons),
+        budget=budget,
     )
 
 
-@dataclass(frozen=True)
-class _Wording:
-    """How a metric is written."""
-
-    label: str
-    unit: str  # of a difference
-    level_decimals: int
-    difference_decimals: int
-
-
-_WORDINGS = {
-    "log_perplexity": _Wording("Perplexity", " nats", 2, 3),
-    "rouge_l": _Wording("ROUGE-L", "", 3, 3),
-    "bleu": _Wording("BLEU", "", 2, 2),
-    RATING_AUC: _Wording("Rating AUC", "", 3, 3),
-}
-
-
-def _explain_refusal(comparison: Comparison) -> Reason:
-    if not comparison.broken:
-        return _explain_margin(comparison)
-    label = _WORDINGS[comparison.name].label
-    return _note(f"{label} of {comparison.broken}, so the models cannot be compared.", comparison.name)
+def _test(
+    scores: Sequence[PairedScores], rated: RatedScores | None, margins: Margins, levels: Levels, evidence: Evidence
+) -> _Tests:
+    comparisons = build_comparisons(
+        scores,
+        rated,
+        margins,
+        levels,
+        is_complete=evidence.is_complete,
+        is_head_usable=evidence.is_head_usable,
+    )
+    p_superiority = min(1.0, *(c.p_superior / c.weight for c in comparisons if c.weight))
+    needed = [c for c in comparisons if c.margin is not None and c.is_needed]
+    p_noninferiority = max(max(c.p_noninferior, c.p_noninferior_anchor) for c in needed)
+    # One p for all: what is tested at another level than alpha is put on its scale.
+    p_noninferiority = min(1.0, p_noninferiority * levels.alpha / levels.noninferiority)
+    return _Tests(comparisons=comparisons, p=max(p_superiority, p_noninferiority))
 
 
-def _explain_margin(comparison: Comparison) -> Reason:
-    margin = f"its margin of {comparison.margin:g}{_WORDINGS[comparison.name].unit}"
-    p = comparison.p_worse if comparison.is_refused else comparison.p_noninferior
-    if comparison.is_refused:
-        finding = f"worse than {margin} allows with {_write_p(p)}"
-    elif p <= comparison.alpha:
-        finding = f"no worse than {margin} allows with {_write_p(p)}"
-    else:
-        finding = f"not shown to stay within {margin} ({_write_p(p)})"
-    return Reason(comparison.name, "noninferiority", p, f"{_describe(comparison)}; {finding}.")
+def _list_missing(evidence: Evidence) -> list[Reason]:
+    """What a trainer that measures everything did not bring."""
+    if not evidence.is_complete:
+        return []
+    missing = []
+    if evidence.safety is None:
+        missing.append(note("The replies to the safety set are missing; nothing is promoted without them."))
+    if evidence.slices is None:
+        missing.append(note("The slices of the hold-out are missing; nothing is promoted without them."))
+    return missing
 
 
-def _explain_superiority(comparison: Comparison) -> Reason:
-    p = comparison.p_superior
-    if comparison.differing < MIN_CLUSTERS_THAT_DIFFER:
-        finding = (
-            f"not shown to be better, for the models differ in {_count(comparison.differing)} "
-            f"and {MIN_CLUSTERS_THAT_DIFFER} are needed"
+def _list_deciding_raters(reuse: Reuse, margins: Margins, levels: Levels, evidence: Evidence) -> list[str]:
+    """The raters without whom the candidate would not pass: their rated replies and their part in the reward head."""
+    left_out = {item.rater: item.reward for item in evidence.left_out}
+    counts: Counter[str] = Counter()
+    if reuse.rated is not None and reuse.rated.rater is not None:
+        counts.update(str(rater) for rater in reuse.rated.rater if rater)
+    raters = [rater for rater, _ in counts.most_common()]
+    raters = [*left_out, *(rater for rater in raters if rater not in left_out)][: max(_MAX_RATERS, len(left_out))]
+    deciding = []
+    for rater in raters:
+        scores, rated = list(reuse.scores), reuse.rated
+        if rater in left_out:
+            known = np.concatenate([np.empty(0, dtype=str), *(s.cluster for s in scores if s.name == REWARD)])
+            reward = select_rows(left_out[rater], np.isin(left_out[rater].cluster, known))
+            scores = [reward if paired.name == REWARD else paired for paired in scores]
+        if rated is not None and rated.rater is not None:
+            rated = select_rows(rated, rated.rater != rater)
+        tests = _test(scores, rated, margins, levels, evidence)
+        if tests.is_refused or tests.p > levels.alpha:
+            deciding.append(rater)
+    return deciding
+
+
+def _explain(
+    verdict: Verdict,
+    tests: _Tests,
+    safety: SafetyVerdict | None,
+    slices: Sequence[WorseSlice],
+    missing: Sequence[Reason],
+    raters: Sequence[str],
+    reuse: Reuse,
+    levels: Levels,
+    evidence: Evidence,
+) -> Iterator[Reason]:
+    """The reasons, those that decided first."""
+    told = explain_safety(safety, levels.alpha) if safety else []
+    is_unsafe = safety is not None and (safety.has_lost_a_case or safety.p_worse <= levels.alpha)
+    if is_unsafe:
+        yield from told
+    yield from (explain_slice(found) for found in slices)
+    yield from (explain_refusal(comparison) for comparison in tests.comparisons if comparison.is_refused)
+    if verdict is Verdict.NOT_ENOUGH_EVIDENCE:
+        yield from (explain_rater(rater) for rater in raters)
+        yield from missing
+        yield from _explain_shortage(tests, reuse, levels.alpha)
+    yield from (explain_superiority(c) for c in sorted(tests.primary, key=lambda c: c.p_superior) if c.clusters)
+    yield from (explain_margin(c) for c in tests.guarded if c.clusters and not c.is_refused)
+    if not is_unsafe:
+        yield from told
+    yield from explain_few_ratings(reuse.rated)
+    yield from _explain_head(evidence)
+    if levels.noninferiority != levels.alpha:
+        yield note(
+            f"Mode balanced: that other metrics are no worse was tested at {levels.noninferiority:g} in this run, "
+            "which bounds the error of one run and not that of the hold-out's life."
         )
-    elif p <= comparison.level:
-        finding = f"better with {_write_p(p)}"
-    else:
-        finding = f"not shown to be better ({_write_p(p)})"
-    return Reason(comparison.name, "superiority", p, f"{_describe(comparison)}; {finding}.")
 
 
-def _explain_shortage(comparisons: Sequence[Comparison], clusters: int, alpha: float) -> Iterator[Reason]:
+def _explain_shortage(tests: _Tests, reuse: Reuse, alpha: float) -> Iterator[Reason]:
     """What was missing: conversations, scores, or a larger difference."""
-    tested = [comparison for comparison in comparisons if comparison.name in _WORDINGS]
+    tested = [c for c in tests.comparisons if c.margin is not None or c.weight]
+    if reuse.is_guarded:
+        yield note(
+            "The candidate leans the way that production was chosen by on these rows, so only conversations newer than "
+            f"that promotion count: {reuse.fresh_clusters} of the {MIN_FRESH_CLUSTERS} that are needed."
+        )
     if not any(comparison.clusters for comparison in tested):
-        yield _note("The hold-out has no scored rows.")
+        yield note("The hold-out has no scored rows.")
         return
     for comparison in tested:
         if not comparison.clusters:
-            yield _note(f"No hold-out row has a {_WORDINGS[comparison.name].label} score.", comparison.name)
-    if 0 < clusters < MIN_CLUSTERS_TO_DECIDE:
-        yield _note(f"The hold-out has {_count(clusters)}; to promote takes {MIN_CLUSTERS_TO_DECIDE}.")
+            yield note(f"No hold-out row has a {label(comparison.name)} score.", comparison.name)
+    if 0 < tests.clusters < MIN_CLUSTERS_TO_DECIDE:
+        yield note(f"The hold-out has {count(tests.clusters)}; to promote takes {MIN_CLUSTERS_TO_DECIDE}.")
     if not any(comparison.differing for comparison in tested):
-        yield _note("Candidate and production score the same in every conversation.")
-    detectable = [_write_detectable(comparison) for comparison in tested if comparison.summary.smallest_detectable]
-    if detectable:
-        yield _note(
-            f"The smallest differences that this hold-out shows with {POWER * 100:.0f} % power "
-            f"at alpha = {alpha:.2g} are {', '.join(detectable)}."
-        )
+        yield note("Candidate and production score the same in every conversation.")
+    yield from explain_detectable(tested, alpha)
 
 
-def _explain_few_ratings(rated: RatedScores | None) -> Iterator[Reason]:
-    """Why the rating AUC did not count, where it did not."""
-    if rated is None:
-        yield _note("Rating AUC did not count: no hold-out reply is rated.", RATING_AUC)
-    elif not rated.is_enough:
-        up, down, clusters = rated.counts
-        yield _note(
-            f"Rating AUC did not count: the hold-out has {up} up-rated and {down} down-rated replies in "
-            f"{_count(clusters)}; needed are {MIN_RATED_OF_A_KIND} of each in {MIN_RATED_CLUSTERS}.",
-            RATING_AUC,
-        )
-
-
-def _note(sentence: str, metric: str | None = None) -> Reason:
-    return Reason(metric, "evidence", None, sentence)
-
-
-def _describe(comparison: Comparison) -> str:
-    """For example "ROUGE-L rose from 0.141 to 0.163 (difference +0.022, ..., 120 conversations)"."""
-    wording, summary = _WORDINGS[comparison.name], comparison.summary
-    before, after = (f"{level:.{wording.level_decimals}f}" for level in (comparison.before, comparison.after))
-    verb = "rose" if comparison.after > comparison.before else "fell"
-    change = f"stayed at {after}" if before == after else f"{verb} from {before} to {after}"
-    difference, low, high = (
-        "" if value is None else f"{value:+z.{wording.difference_decimals}f}"
-        for value in (summary.difference, summary.low, summary.high)
-    )
-    interval = f", 95 % interval {low} to {high}" if low else ""
-    numbers = f"difference {difference}{wording.unit}{interval}, {_count(comparison.clusters)}"
-    return f"{wording.label} {change} ({numbers})"
-
-
-def _write_detectable(comparison: Comparison) -> str:
-    wording = _WORDINGS[comparison.name]
-    size = f"{comparison.summary.smallest_detectable:.{wording.difference_decimals}f}"
-    return f"{wording.label} {size}{wording.unit}"
-
-
-def _write_p(p: float) -> str:
-    return f"p = {p:.2g}" if p >= 1e-12 else "p < 1e-12"
-
-
-def _count(number: int) -> str:
-    return "1 conversation" if number == 1 else f"{number} conversations"
+def _explain_head(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.is_head_usable or not (evidence.is_complete or evidence.head):
+        return
+    why = evidence.head.reason if evidence.head else "there is no reward head."
+    yield note(f"The reward did not count, so perplexity and ROUGE-L decide: {why}", REWARD)

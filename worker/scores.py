@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from worker.comparison import InvalidScores, PairedScores, RatedScores
+from data.statistics import FloatArray, LabelArray
+from worker.paired_scores import InvalidScores, PairedScores, RatedScores
 
 RATING_SCORE = "rating_score"
-_LOWER_IS_BETTER = frozenset({"log_perplexity"})
+_LOWER_IS_BETTER = frozenset({"log_perplexity", "repetition", "filtered"})
 _COLUMNS = ("metric", "row_id", "cluster", "weight", "is_up", "candidate", "production")
 
 
 def load_scores(path: Path) -> tuple[list[PairedScores], RatedScores | None]:
     """The metrics in order of appearance, and the scores of rated replies, None when there are none.
 
-    A missing score becomes not-a-number, which the gate refuses.
+    A missing score becomes not-a-number, which the gate refuses. The columns anchor, previous, rater and created_at_s
+    may be missing, or empty for a metric: then there is nothing to compare with.
 
     Raises:
         InvalidScores: the file is no score table, or a rated reply lacks its rating.
@@ -50,6 +52,10 @@ def _build_paired(name: str, rows: pd.DataFrame) -> PairedScores:
         cluster=rows["cluster"].to_numpy(dtype=np.str_),
         weight=rows["weight"].to_numpy(dtype=np.float64),
         higher_is_better=name not in _LOWER_IS_BETTER,
+        anchor=_find_numbers(rows, "anchor"),
+        previous=_find_numbers(rows, "previous"),
+        row_id=rows["row_id"].to_numpy(dtype=np.str_),
+        created_at_s=_find_numbers(rows, "created_at_s"),
     )
 
 
@@ -61,4 +67,21 @@ def _build_rated(rows: pd.DataFrame) -> RatedScores:
         production=rows["production"].to_numpy(dtype=np.float64),
         is_up=rows["is_up"].to_numpy(dtype=np.bool_),
         cluster=rows["cluster"].to_numpy(dtype=np.str_),
+        anchor=_find_numbers(rows, "anchor"),
+        rater=_find_raters(rows),
+        row_id=rows["row_id"].to_numpy(dtype=np.str_),
+        created_at_s=_find_numbers(rows, "created_at_s"),
     )
+
+
+def _find_numbers(rows: pd.DataFrame, column: str) -> FloatArray | None:
+    """A column that may be missing; None also where it is empty."""
+    if column not in rows or rows[column].isna().all():
+        return None
+    return rows[column].to_numpy(dtype=np.float64)
+
+
+def _find_raters(rows: pd.DataFrame) -> LabelArray | None:
+    if "rater" not in rows or rows["rater"].isna().all():
+        return None
+    return rows["rater"].fillna("").to_numpy(dtype=np.str_)

@@ -23,9 +23,11 @@ from api.ui.live_run import KINDS, LiveRun, find_folder, read_losses
 from api.ui.markup import badge, facts, table, write_count, write_duration, write_time
 from api.ui.parts import draw, tag
 from data.errors import InvalidDataset
+from data.lifetime import Budget
 from data.snapshot import load_snapshot
-from data.vocabulary import KeyRole, RunStatus, Split
+from data.vocabulary import KeyRole, RunStatus, Split, Verdict
 from db.evaluations import find_evaluation
+from db.models import Evaluation
 from db.snapshots import find_snapshot
 from db.versions import get_version
 
@@ -79,10 +81,15 @@ def read_report(services: Services, run_id: str) -> Report:
         report=report or {},
         manifest=snapshot.manifest if snapshot else {},
         losses=read_losses(folder),
-        lengths=_read_lengths(folder / "scores.parquet"),
+        lengths=_read_lengths(folder / "scores.parquet") if _shows_scores(evaluation) else None,
         contexts=contexts,
         replies=replies,
     )
+
+
+def _shows_scores(evaluation: Evaluation | None) -> bool:
+    """Whether scores on the hold-out may be shown: of a candidate that was not promoted they stay hidden."""
+    return evaluation is not None and evaluation.verdict is Verdict.PROMOTE
 
 
 def _show(visit: Visit, found: Report, refresh: Callable[[], Awaitable[None]]) -> None:
@@ -144,17 +151,21 @@ def _show_verdict(found: Report) -> None:
     with tag("ul", "lines"):
         for reason in decision["reasons"]:
             tag("li", "", reason["sentence"])
+    found_p = "Tested at" if decision["p"] is None else f"p = {decision['p']:.3g} against"
     tag(
         "p",
         "quiet",
-        f"p = {decision['p']:.3g} against a level of {decision['alpha']:.3g} at consultation "
+        f"{found_p} a level of {decision['alpha']:.3g} at consultation "
         f"{decision['consultation']}, over {write_count(decision['clusters'], 'conversation')}.",
     )
+    budget = decision.get("budget")
+    if budget:
+        tag("p", "quiet", Budget(**{name: budget[name] for name in ("consultations", "promotions")}).describe())
 
 
 def _show_metrics(metrics: dict[str, dict[str, Any]]) -> None:
     if not metrics:
-        empty("Nothing was measured in this run.")
+        empty("Nothing is shown: nothing was measured, or the candidate was not promoted and its scores stay hidden.")
         return
     draw(draw_forest([_build_interval(metric) for metric in metrics.values()]))
     with tag("p", "legend"):

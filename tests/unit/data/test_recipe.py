@@ -71,6 +71,7 @@ class TestBuildRecipe:
             ({"save_steps": 0}, "save_steps must be from 1"),
             ({"gradient_checkpointing": 1}, "gradient_checkpointing must be of type bool, not int"),
             ({"margins": 0.1}, "margins must be an object"),
+            ({"gate_mode": "loose"}, "gate_mode must be one of strict, balanced"),
             ({"margins": {"rouge": 0.1}}, "Unknown margin 'rouge'"),
             ({"margins": {"rouge_l": "wide"}}, "margins.rouge_l must be of type float"),
             ({"margins": {"rouge_l": 0}}, "margins.rouge_l must be above 0"),

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from online_fdr.core.utils.sequence import DefaultSaffronGammaSequence
+from online_fdr.p_values.spending.online_fallback import OnlineFallback
 from scipy import stats
 
 from data.statistics import (
@@ -14,10 +16,12 @@ from data.statistics import (
     FloatArray,
     LabelArray,
     cluster_means,
+    correlation,
     hall_t_test,
     interval,
     paired_auc_differences,
     rating_auc,
+    sign_test,
     smallest_detectable_difference,
     spend_alpha,
 )
@@ -106,6 +110,39 @@ class TestSpendAlpha:
     def test_counts_from_one(self, consultation: int) -> None:
         with pytest.raises(ValueError, match=f"from 1, not {consultation}"):
             spend_alpha(consultation)
+
+    @given(st.lists(st.floats(0, 0.02), min_size=1, max_size=60), st.floats(0.01, 0.5))
+    def test_spends_as_the_published_package_does(self, p_values: list[float], total: float) -> None:
+        terms = np.arange(1, 100_001) ** -1.1
+        package = OnlineFallback(alpha=total)
+        sequence = DefaultSaffronGammaSequence(gamma_exp=1.1, c=1 / (terms.sum() + 10 * 100_000.5**-0.1))
+        setattr(package, "seq", sequence)  # noqa: B010 - its annotation names another of its own sequences
+        was_rejected = False
+        for number, p in enumerate(p_values, 1):
+            is_rejected = package.test_one(p)
+            level, ours = package.last_test_level, spend_alpha(number, total)
+            assert level is not None
+            if was_rejected:  # it hands the level of a rejection on; we give none back, which is stricter
+                assert ours < level
+            else:
+                assert ours == pytest.approx(level, rel=1e-6)
+            was_rejected = is_rejected
+
+
+class TestSignTest:
+    @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (0, 5), (60, 40), (3, 9)])
+    def test_is_the_exact_binomial(self, wins: int, losses: int) -> None:
+        expected = stats.binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue if wins + losses else 1.0
+        assert sign_test(wins, losses) == pytest.approx(expected)
+
+
+class TestCorrelation:
+    def test_is_pearsons(self) -> None:
+        first, second = np.random.default_rng(0).normal(size=(2, 50))
+        assert correlation(first, first + second) == pytest.approx(stats.pearsonr(first, first + second).statistic)
+
+    def test_is_zero_where_there_is_none(self) -> None:
+        assert correlation(np.ones(9), np.arange(9.0)) == correlation(np.arange(2.0), np.arange(2.0)) == 0.0
 
 
 class TestClusterMeans:
@@ -227,6 +264,12 @@ class TestInterval:
         narrow = interval(differences, np.random.default_rng(9), level=0.5)
         assert wide is not None and narrow is not None
         assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    def test_is_the_t_interval_of_many_clusters(self) -> None:
+        differences = np.random.default_rng(0).normal(size=1001)
+        bounds = interval(differences, np.random.default_rng(0))
+        expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+        assert bounds == pytest.approx((expected.low, expected.high))
 
     def test_falls_back_to_t_without_variance(self) -> None:
         assert interval(np.full(30, 0.25), np.random.default_rng(0)) == (0.25, 0.25)

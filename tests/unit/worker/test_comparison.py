@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from data.recipe import Margins
-from worker.comparison import InvalidScores, PairedScores, RatedScores, build_comparisons
+from worker.comparison import Comparison, Levels, build_comparisons
+from worker.paired_scores import InvalidScores, PairedScores, RatedScores
 
 
 def build_paired(name: str = "rouge_l", rows: int = 4, weight: float = 1.0) -> PairedScores:
@@ -70,28 +74,92 @@ class TestRatedScores:
         assert rated.is_enough is is_enough
 
 
+LEVELS = Levels(alpha=0.06, noninferiority=0.06)
+
+
+def compare(*scores: PairedScores, rated: RatedScores | None = None, **options: bool) -> dict[str, Comparison]:
+    found = build_comparisons(scores, rated, Margins(rouge_l=0.03), LEVELS, **options)
+    return {comparison.name: comparison for comparison in found}
+
+
 class TestBuildComparisons:
     def test_shares_the_level_of_superiority(self) -> None:
-        without, with_ratings = (
-            build_comparisons([build_paired()], rated, Margins(rouge_l=0.03), 0.06)
-            for rated in (None, build_rated(20, 20, 40))
-        )
-        assert [(c.name, c.primaries, c.level) for c in without] == [
-            ("log_perplexity", 2, 0.03),
-            ("rouge_l", 2, 0.03),
-            ("bleu", 0, 0.06),
+        without = compare(build_paired())
+        assert [(c.name, c.margin, c.level) for c in without.values()] == [
+            ("log_perplexity", 0.02, 0.03),
+            ("rouge_l", 0.03, 0.03),
+            ("bleu", 1.0, 0.06),
         ]
-        assert [(c.name, c.margin, c.primaries) for c in with_ratings] == [
-            ("log_perplexity", 0.02, 3),
-            ("rouge_l", 0.03, 3),
-            ("bleu", 1.0, 0),
-            ("rating_auc", None, 3),
+        with_reward = compare(
+            build_paired(), build_paired("reward"), rated=build_rated(20, 20, 40), is_head_usable=True
+        )
+        assert {name: c.level for name, c in with_reward.items() if c.weight} == pytest.approx(
+            {"log_perplexity": 0.006, "rouge_l": 0.006, "reward": 0.048}
+        )
+        assert (with_reward["rating_auc"].margin, with_reward["rating_auc"].weight) == (0.10, 0.0)
+
+    @pytest.mark.parametrize(("has_reward", "is_usable"), [(True, False), (False, True)])
+    def test_a_reward_that_cannot_decide_leaves_the_level_to_the_others(
+        self, has_reward: bool, is_usable: bool
+    ) -> None:
+        scores = [build_paired(), *([build_paired("reward")] if has_reward else [])]
+        found = compare(*scores, is_head_usable=is_usable)
+        assert {name: c.weight for name, c in found.items() if c.weight} == {"log_perplexity": 0.5, "rouge_l": 0.5}
+
+    def test_misses_what_a_complete_table_must_have(self) -> None:
+        found = compare(build_paired(), is_complete=True)
+        assert [name for name, c in found.items() if not c.clusters] == [
+            *("log_perplexity", "bleu", "chrf", "distinct_2", "repetition", "reply_words", "filtered")
         ]
 
     def test_gains_point_to_the_better_candidate(self) -> None:
-        perplexity, rouge, missing = build_comparisons(
-            [build_paired("rouge_l"), build_paired("log_perplexity")], None, Margins(), 0.05
+        found = compare(build_paired("rouge_l"), build_paired("log_perplexity"))
+        assert found["log_perplexity"].gains == pytest.approx(-found["rouge_l"].gains)
+        assert (found["rouge_l"].gains > 0).all()
+        assert (found["rouge_l"].clusters, found["bleu"].clusters) == (2, 0)
+
+    def test_holds_length_to_both_sides(self) -> None:
+        rows = 120
+        words = build_paired("reply_words", rows=rows)
+        for factor, is_refused in ((1.0, False), (1.2, False), (1.5, True), (0.5, True)):
+            noise = np.linspace(-0.01, 0.01, rows)
+            found = compare(
+                dataclasses.replace(words, production=np.full(rows, 40.0), candidate=40 * factor + noise),
+            )["reply_words"]
+            assert (found.margin, found.is_refused) == (10.0, is_refused)
+            assert (found.p_noninferior <= 0.06) is not is_refused
+
+    def test_holds_to_the_anchor_too(self) -> None:
+        rows = 120
+        noise = np.linspace(-0.01, 0.01, rows)
+        scores = build_paired(rows=rows)
+        scores = dataclasses.replace(scores, candidate=scores.production - 0.02 + noise)
+        alone = compare(scores)["rouge_l"]
+        assert alone.p_noninferior <= 0.06 and alone.p_noninferior_anchor == 0.0 and not alone.is_refused
+        fallen = compare(dataclasses.replace(scores, anchor=scores.production + 0.03))["rouge_l"]
+        assert fallen.p_noninferior <= 0.06 < fallen.p_noninferior_anchor
+        assert fallen.is_refused
+        assert fallen.summary.against_anchor == pytest.approx(-0.05)
+
+    def test_decides_on_the_win_rate_of_the_reward(self) -> None:
+        rows = 100
+        gains = np.where(np.arange(rows) < 65, 0.01, -0.5)  # most win by little, so the mean falls
+        gains[:10] = 0.0
+        scores = dataclasses.replace(
+            build_paired("reward", rows=rows),
+            candidate=gains,
+            production=np.zeros(rows),
+            cluster=np.arange(rows).astype(np.str_),
         )
-        assert perplexity.gains == pytest.approx(-rouge.gains)
-        assert (rouge.gains > 0).all()
-        assert (rouge.clusters, missing.clusters) == (2, 0)
+        reward = compare(scores, build_paired(), is_head_usable=True)["reward"]
+        assert (reward.wins, reward.differing) == (55, 90)
+        assert reward.p_superior == pytest.approx(stats.binomtest(55, 90, 0.5, alternative="greater").pvalue)
+        assert (reward.summary.wins, reward.summary.losses) == (55, 35)
+        same = dataclasses.replace(scores, candidate=scores.production)
+        assert compare(same, is_head_usable=True)["reward"].summary.smallest_detectable is None
+
+    def test_names_whose_scores_are_broken(self) -> None:
+        scores = build_paired()
+        found = compare(dataclasses.replace(scores, anchor=np.full(4, np.nan)))["rouge_l"]
+        assert found.broken == "the anchor is not a finite number in 4 of 4 rows"
+        assert found.is_refused

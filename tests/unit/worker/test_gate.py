@@ -117,17 +117,22 @@ class TestDecide:
         scores[0] = dataclasses.replace(scores[0], production=nats, weight=weight)
         assert decide(scores, None, MARGINS, 1).metrics[0].before == pytest.approx(np.exp(2.5))
 
-    def test_gain_in_ratings_alone_promotes(self) -> None:
+    def test_a_gain_in_ratings_alone_is_not_what_must_be_better(self) -> None:
         decision = decide(build_scores(), build_rated(replies=200, effect=1.0), MARGINS, 1)
-        assert decision.verdict == Verdict.PROMOTE
-        assert decision.reasons[0].metric == "rating_auc"
-        assert decision.reasons[0].sentence.startswith("Rating AUC rose from 0.6")
-        assert not find_reasons(decision, "rating_auc", "evidence")
+        assert decision.verdict == Verdict.NOT_ENOUGH_EVIDENCE
+        assert find_reasons(decision, "rating_auc", "noninferiority")[0].sentence.startswith("Rating AUC rose from 0.6")
+        assert not find_reasons(decision, "rating_auc", "superiority")
 
-    def test_shares_the_level_among_the_primary_metrics(self) -> None:
-        scores = build_scores(rouge_l=0.022)
-        alone, shared = decide(scores, None, MARGINS, 1), decide(scores, build_rated(), MARGINS, 1)
-        assert shared.p == pytest.approx(1.5 * alone.p)
+    def test_refuses_what_ranks_the_liked_replies_lower(self) -> None:
+        decision = decide(build_scores(rouge_l=0.022), build_rated(replies=90, effect=-2.0), MARGINS, 1)
+        assert decision.verdict == Verdict.REFUSE
+        assert decision.reasons[0].metric == "rating_auc"
+
+    @pytest.mark.parametrize(("replies", "counts"), [(99, False), (100, True)])
+    def test_asks_for_proof_in_ratings_from_100_conversations(self, replies: int, counts: bool) -> None:
+        rated = build_rated(replies=replies)
+        decision = decide(build_scores(rouge_l=0.022), rated, Margins(rating_auc=1e-6), 1)
+        assert (decision.verdict == Verdict.NOT_ENOUGH_EVIDENCE) is counts
 
     @pytest.mark.parametrize(
         ("rated", "note"),
@@ -275,11 +280,11 @@ class TestDecide:
 
     def test_summarises_other_metrics_without_judging_them(self) -> None:
         scores = build_scores(rouge_l=0.022)
-        words = build_paired("reply_words", np.full(120, -9.0) + np.arange(120) % 2)
-        broken = build_paired("distinct_2", np.full(120, np.nan))
+        words = build_paired("rouge_1", np.full(120, -9.0) + np.arange(120) % 2)
+        broken = build_paired("distinct_1", np.full(120, np.nan))
         decision = decide([words, *scores, broken], None, MARGINS, 1)
         assert decision.verdict == Verdict.PROMOTE
-        assert [metric.name for metric in decision.metrics] == [*LEVELS, "reply_words", "distinct_2"]
+        assert [metric.name for metric in decision.metrics] == [*LEVELS, "rouge_1", "distinct_1"]
         summary = decision.metrics[3]
         assert summary.difference == -8.5
         assert summary.low is not None and summary.high is not None
@@ -303,7 +308,8 @@ class TestToDict:
         values = decision.to_dict()
         assert json.loads(json.dumps(values, allow_nan=False)) == values
         assert values["verdict"] == decision.verdict.value
-        assert values["reasons"][0]["sentence"] == decision.reasons[0].sentence
+        shown = decision.reasons[0].sentence if decision.shows_scores else decision.reasons[0].plain
+        assert values["reasons"][0]["sentence"] == (shown or decision.reasons[0].sentence)
         assert values["metrics"][0]["name"] == "log_perplexity"
 
 

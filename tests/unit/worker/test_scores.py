@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from worker.comparison import InvalidScores
+from worker.paired_scores import InvalidScores
 from worker.scores import load_scores
 
 
@@ -62,6 +62,28 @@ class TestLoadScores:
         assert rated.is_up.tolist() == [True, False]
         assert rated.candidate.tolist() == [0.5, 0.3]
         assert rated.cluster.tolist() == ["conversation-2", "conversation-3"]
+
+    def test_reads_what_newer_tables_have(self, tmp_path: Path) -> None:
+        lines = [
+            build_line("repetition", "1", anchor=0.1, previous=None, created_at_s=7.0),
+            build_line("repetition", "2", anchor=0.2, previous=None, created_at_s=8.0),
+            build_line("rating_score", "3", is_up=True, rater="ann", anchor=None, created_at_s=9.0),
+            build_line("rating_score", "4", is_up=False, rater=None, anchor=None, created_at_s=9.0),
+        ]
+        paired, rated = load_scores(save(tmp_path, lines))
+        assert paired[0].anchor is not None and paired[0].anchor.tolist() == [0.1, 0.2]
+        assert paired[0].created_at_s is not None and paired[0].created_at_s.tolist() == [7.0, 8.0]
+        assert paired[0].row_id is not None and paired[0].row_id.tolist() == ["1", "2"]
+        assert (paired[0].previous, paired[0].higher_is_better) == (None, False)
+        assert rated is not None and rated.rater is not None and rated.anchor is None
+        assert rated.rater.tolist() == ["ann", ""]
+
+    def test_reads_tables_from_before(self, tmp_path: Path) -> None:
+        paired, rated = load_scores(
+            save(tmp_path, [build_line("rouge_l", "1"), build_line("rating_score", "2", is_up=True)])
+        )
+        assert paired[0].anchor is paired[0].previous is paired[0].created_at_s is None
+        assert rated is not None and rated.rater is None and rated.anchor is None
 
     def test_reads_an_empty_table(self, tmp_path: Path) -> None:
         path = tmp_path / "scores.parquet"

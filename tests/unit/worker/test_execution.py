@@ -1,0 +1,43 @@
+"""An attempt that ends before any training: the hold-out is retired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.vocabulary import RunStatus
+from db.holdouts import open_holdout
+from db.promotions import promote
+from db.runs import create_run
+from db.session import Database
+from db.versions import ensure_base_version
+from settings import Settings
+from tests.rows import add_trained_version
+from worker.execution import Outcome, execute_run
+
+
+def run_once(database: Database, settings: Settings) -> Outcome | None:
+    with database.transaction() as session:
+        run_id = create_run(session, {}, "admin").id
+    return execute_run(database, settings, run_id)
+
+
+def test_a_retired_hold_out_judges_nobody_until_a_new_one_is_drawn(database: Database, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, var=tmp_path)
+    with database.transaction() as session:
+        ensure_base_version(session, "d0", "base", "tiny")
+        number = add_trained_version(session).number
+        for turn in range(20):
+            promote(session, 0 if turn % 2 else number, "manual", "To and fro.", "ann")
+    outcome = run_once(database, settings)
+    assert outcome is not None and outcome.status is RunStatus.SKIPPED
+    assert outcome.reason == (
+        "The hold-out is retired after 0 consultations and 20 promotions; "
+        "an admin draws a new one with `ratchet holdout renew`."
+    )
+    assert not list(tmp_path.glob("runs/*/*"))
+    with database.transaction() as session:
+        open_holdout(session, "ann", "It is used up.")
+    outcome = run_once(database, settings)
+    assert outcome is not None and outcome.status is RunStatus.SKIPPED  # nobody has rated anything
+    assert "retired" not in str(outcome.reason)
+    assert list(tmp_path.glob("runs/*/*/snapshot"))
