@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         return self.var / "trunk-cache"
 
     @property
+    def holdout_cache(self) -> Path:
+        """Folder of what production and the anchor have answered to the hold-out."""
+        return self.var / "holdout-cache"
+
+    @property
     def broker_file(self) -> Path:
         """Where `ratchet up` writes the URL of the embedded broker, for the other commands."""
         return self.var / "broker-url"

@@ -182,6 +182,7 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
             "folder": str(settings.trunk_cache.absolute()),
             "limit_bytes": int(settings.trunk_cache_gb * 10**9),
         },
+        "holdout_cache": str(settings.holdout_cache.absolute()),
         "compute_type": settings.compute_type,
     }
     (attempt.folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")
