@@ -63,7 +63,7 @@ def screen_on_dev(order: RunOrder, rows: Sequence[SnapshotRow], trunk: KnownTrun
     if not _has_enough_ratings(dev):
         dev = Holdout(dev.references, [])
     candidate = load_artifact(order.folder / "artifact")
-    progress = Progress("dev", 3 * (len(dev.references) + len(dev.rated)))
+    progress = Progress("dev", 2 * len(dev.references) + 3 * len(dev.rated))
     after, before = (_score(order, artifact, dev, progress, trunk) for artifact in (candidate, order.production))
     base = _score(order, order.base, Holdout([], dev.rated), progress, trunk) if dev.rated else None
     return compare_on_dev(dev, read_scores(after, base), read_scores(before, base))

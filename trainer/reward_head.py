@@ -3,8 +3,8 @@
 A logistic regression on frozen features of the base (`trainer/features.py`), with L2 and the length among them. It is
 cross-fitted: rated conversations are dealt to folds, and a reply to a prompt of a fold is judged by the head that has
 not seen that fold; a prompt that nobody rated, by the mean of all heads. Isotonic regression on out-of-fold scores,
-all of them without the own fold, turns scores into probabilities. Training never sees these ratings, so a candidate cannot
-have learned to please this head. Where it cannot tell liked replies from others itself, it is not used.
+all of them without the own fold, turns scores into probabilities. Training never sees these ratings, so a candidate
+cannot have learned to please this head. Where it cannot tell liked replies from others itself, it is not used.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits
 
 from data.statistics import interval, paired_auc_differences
 
@@ -179,7 +180,8 @@ def _deal(rated: RatedFeatures, folds: int) -> list[BoolArray]:
 
 
 def _fit(rated: RatedFeatures, strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, solver="newton-cholesky").fit(rated.features, rated.is_up)
+    with threadpool_limits(1):  # so small a problem is 5 to 10 times slower on threads that wait for each other
+        return LogisticRegression(C=strength, max_iter=1000).fit(rated.features, rated.is_up)
 
 
 def _score_out_of_fold(rated: RatedFeatures, strength: float) -> FloatArray:
