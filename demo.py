@@ -51,6 +51,7 @@ RECIPE = {
     "preference_epochs": 1,
     "max_tokens": 192,
     "reply_tokens": 40,
+    "safety_items": 48,  # of 833: all of them would take as long as the training
 }
 
 

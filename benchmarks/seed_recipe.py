@@ -41,7 +41,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from data.curation import CurationResult
 from data.errors import RatchetError
-from data.overlap import check_reference_hidden, is_reference_given
+from data.overlap import check_reference_hidden, is_reference_given, list_word_runs
 from data.recipe import Recipe, build_recipe
 from data.snapshot import save_snapshot
 from data.splitting import context_cluster
@@ -143,7 +143,10 @@ def read_rows(file: Path, limit: int, seed: int) -> Rows:
 def train(rows: Rows, recipe: Recipe, base: Path, folder: Path) -> Path:
     """Run the trainer itself over the rows; the artifact's folder."""
     result = [SnapshotRow(row=row, split=Split.TRAIN) for row in rows.train]
-    result += [SnapshotRow(row=row, split=Split.HOLDOUT) for row in rows.by_context]
+    said = {run for row in rows.train for text in (row.context, row.reply) for run in list_word_runs(text)}
+    for row in rows.by_context:  # the trainer refuses a hold-out that shares a run of words with what it trains on
+        if said.isdisjoint([*list_word_runs(row.context), *list_word_runs(row.reply)]):
+            result.append(SnapshotRow(row=row, split=Split.HOLDOUT))
     save_snapshot(folder / "snapshot", CurationResult(tuple(result), {}), len(result), "by context")
     order = {"run_id": "seed", "attempt": 1, "base": str(base), "production": str(base), "production_version": 0}
     (folder / "run.json").write_text(json.dumps(order | {"recipe": recipe.to_dict()}))
@@ -236,7 +239,9 @@ def main() -> int:
         print(f"Skipped: {arguments.data.name} is not on this machine; name it by --data or RATCHET_SEED_DATA.")
         return 0
     recipe = build_recipe(tomllib.loads(RECIPE.read_text()))
-    recipe = replace(recipe, sft_epochs=arguments.epochs or recipe.sft_epochs, max_holdout_rows=arguments.scored)
+    recipe = replace(
+        recipe, sft_epochs=arguments.epochs or recipe.sft_epochs, max_holdout_rows=arguments.scored, safety_items=24
+    )
     rows = read_rows(arguments.data, arguments.rows, recipe.seed)
     print(
         f"{len(rows.train)} rows to train on; held out {len(rows.by_row)} by row ({rows.leaking():.0%} of them with a "

@@ -151,7 +151,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON and the plot")
     arguments = parser.parse_args()
     recipe = Recipe(method=arguments.method, trainable="last:2", batch_size=16, sft_epochs=1, preference_epochs=1)
-    recipe = replace(recipe, max_tokens=256, reply_tokens=1, max_holdout_rows=HELD_OUT)
+    recipe = replace(recipe, max_tokens=256, reply_tokens=1, max_holdout_rows=HELD_OUT, safety_items=1)
     print(f"{'rows':>7} {'run':<8} {'seconds':>9} {'peak MiB':>9} {'computed':>9} {'kept':>9} {'cache MB':>9}")
     with tempfile.TemporaryDirectory(prefix="trunk-growth-base-") as name:
         base = Path(name) / "base"

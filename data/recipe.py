@@ -68,6 +68,10 @@ class Recipe:
         pseudo_label_confidence: how sure it must be of a rating, 0.5 to 1.
         reply_tokens: longest reply generated in evaluation, in tokens.
         max_holdout_rows: most hold-out rows answered in one evaluation, chosen by hash; 0 means all.
+        safety_items: most items of the safety set asked in one evaluation, of each category its share and always the
+            same ones; 0 means all.
+        samples_per_prompt: fresh replies to each hold-out prompt that the reward head scores; 1 takes the greedy
+            one, more are sampled at temperature 0.8.
         min_up, min_down: fewest accepted training ratings of each kind for KTO.
         min_pairs: fewest training pairs for the methods `dpo` and `reward`.
         save_steps: optimiser steps between two checkpoints; a run that was killed goes on from the last one.
@@ -110,6 +114,8 @@ class Recipe:
     pseudo_label_confidence: float = 0.9
     reply_tokens: int = 64
     max_holdout_rows: int = 400
+    safety_items: int = 0
+    samples_per_prompt: int = 1
     min_up: int = 20
     min_down: int = 20
     min_pairs: int = 20
@@ -207,6 +213,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("pseudo_label_confidence", 0.5, 1),
     ("reply_tokens", 1, 1024),
     ("max_holdout_rows", 0, 1_000_000),
+    ("safety_items", 0, 1_000_000),
+    ("samples_per_prompt", 1, 16),
     ("min_up", 1, 1_000_000),
     ("min_down", 1, 1_000_000),
     ("min_pairs", 1, 1_000_000),

@@ -17,6 +17,7 @@ import pandas as pd
 
 from data.curation import CurationResult
 from data.errors import InvalidDataset
+from data.holdout import digest_holdout
 from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
 
 ROWS_FILE = "rows.parquet"
@@ -36,8 +37,8 @@ def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: st
         salt: the one that the splits were assigned with.
 
     Returns:
-        The manifest: digest, counts by split and by rating or kind, dropped rows by reason, masks by kind, pool_rows,
-        salt.
+        The manifest: digest, holdout_digest, counts by split and by rating or kind, dropped rows by reason, masks by
+        kind, pool_rows, salt.
 
     Raises:
         OSError: `folder` holds something, or the disk refuses.
@@ -45,6 +46,7 @@ def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: st
     packed = _pack_rows(result.rows)
     manifest = {
         "digest": hashlib.sha256(packed).hexdigest(),
+        "holdout_digest": digest_holdout(result.rows),
         "counts": _count_rows(result.rows),
         "dropped": result.dropped,
         "scrubbed": result.scrubbed,

@@ -29,6 +29,7 @@ def build_recipe(**fields: Any) -> Recipe:
         "batch_size": 4,
         "max_tokens": 96,
         "reply_tokens": 8,
+        "safety_items": 4,
         "policy_samples": 2,
         "min_up": 1,
         "min_down": 1,
@@ -65,10 +66,11 @@ def build_snapshot(count: int = 8) -> list[SnapshotRow]:
     rows = []
     for number in range(count):
         split = (Split.DEV, Split.HOLDOUT)[number] if number < 2 else Split.TRAIN
-        context = f"{CONTEXTS[number % len(CONTEXTS)]} It is day {number}."
+        context = f"Day {number}: {CONTEXTS[number % len(CONTEXTS)]}"  # no run of eight words is in two of them
         for offset, (reply, rating) in enumerate(((WARM, Rating.UP), (COLD, Rating.DOWN))):
             rows.append(build_row(10 * number + offset, reply, rating, context=context, split=split))
-        example = build_row(number, f"Tell me more. {WARM}", kind=RowKind.EXAMPLE, context=context, split=split)
+        reply = "Tell me more of it." if split is Split.HOLDOUT else f"Tell me more. {WARM}"
+        example = build_row(number, reply, kind=RowKind.EXAMPLE, context=context, split=split)
         rows.append(example)
     return rows
 

@@ -18,6 +18,7 @@ SMALL = {
     "batch_size": 4,
     "max_tokens": 96,
     "reply_tokens": 4,
+    "safety_items": 4,
     "sft_learning_rate": 1e-3,
     "preference_learning_rate": 1e-3,
     "min_up": 2,

@@ -56,15 +56,22 @@ def draw_lengths(before_words: Sequence[float], after_words: Sequence[float]) ->
     return _to_svg(figure)
 
 
-def draw_strip(difference: float, low: float | None, high: float | None) -> str:
-    """A difference with its interval beside the line of no change, for a cell of a table."""
+def draw_strip(
+    difference: float, low: float | None, high: float | None, margin: float | None = None, sign: int = 1
+) -> str:
+    """A difference with its interval beside the line of no change, and where its margin ends; for a line of a plot.
+
+    Every strip has a scale of its own. `sign` -1 turns it round, so that better is to the right.
+    """
     if low is None or high is None:
         return ""
-    scale = 46 / (max(abs(difference), abs(low), abs(high)) or 1.0)
-    left, middle, right = (50 + scale * value for value in (low, difference, high))
+    ends = sorted((sign * low, sign * high))
+    scale = 94 / (max(abs(difference), *map(abs, ends), margin or 0.0) or 1.0)
+    left, right, middle = (100 + scale * value for value in (*ends, sign * difference))
+    tick = f'<path class="margin" d="M{100 - scale * margin:.1f} 2V14"/>' if margin else ""
     return (
-        '<svg class="strip" viewBox="0 0 100 16" aria-hidden="true"><path d="M50 1V15" stroke="currentColor" '
-        f'stroke-opacity=".35"/><path d="M{left:.1f} 8H{right:.1f}" stroke="currentColor" stroke-width="2"/>'
+        '<svg class="strip" viewBox="0 0 200 16" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path class="zero" d="M100 0V16"/>{tick}<path class="range" d="M{left:.1f} 8H{right:.1f}"/>'
         f'<circle cx="{middle:.1f}" cy="8" r="3.5" fill="currentColor"/></svg>'
     )
 

@@ -8,8 +8,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,51 +23,30 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from data.holdout import check_holdout
 from data.methods import MethodChoice
-from data.recipe import Recipe, build_recipe
 from data.snapshot import load_snapshot
 from data.vocabulary import SnapshotRow, Split
-from serving.artifact import Artifact, load_artifact
+from serving.artifact import load_artifact
 from trainer.checkpoints import CHECKPOINTS, open_checkpoints
 from trainer.divergence import measure_kl
 from trainer.errors import TrainingFailed
-from trainer.evaluation import (
-    Answers,
-    Holdout,
-    answer_holdout,
-    build_score_table,
-    count_steps,
-    save_score_table,
-    select_holdout,
-)
+from trainer.evaluation import Evaluation, evaluate
 from trainer.export import export_artifact, list_library_versions
 from trainer.funnel import build_funnel
 from trainer.lora import ADAPTER_FOLDER, Trainable, add_adapters, find_rank, merge_adapters
+from trainer.order import RunOrder, load_order
 from trainer.precision import describe_precision
+from trainer.prescreen import screen_on_dev
 from trainer.processes import count_processes, get_rank
-from trainer.progress import Progress, emit
-from trainer.report import Texts, save_report, select_samples, summarise_metrics
+from trainer.progress import emit
+from trainer.report import Texts, save_report
 from trainer.resumption import list_stage_facts
 from trainer.scoring import KnownTrunk
 from trainer.stages import Training, build_sets, run_stages
+from trainer.summary import describe_evaluation
 from trainer.trunk import FrozenTrunk, freeze_below, install_trunk, remove_trunk
-from trainer.trunk_cache import TrunkCacheOrder, open_store
-
-
-@dataclass(frozen=True)
-class RunOrder:
-    """run.json: what to train from, what to compare with, and how."""
-
-    folder: Path
-    run_id: str
-    attempt: int
-    base: Artifact
-    production: Artifact
-    production_version: int
-    recipe: Recipe
-    threads: int = 0  # processor threads of all processes together; 0: as many as torch takes
-    trunk_cache: TrunkCacheOrder | None = None  # None: the trunk remembers in memory, for this run only
-    compute_type: str = "float32"  # of the engine that will serve
+from trainer.trunk_cache import open_store
 
 
 @dataclass(frozen=True)
@@ -79,27 +57,6 @@ class Trained:
     counts: dict[str, int]
     facts: dict[str, Any]
     trunk: KnownTrunk | None  # None where no block is frozen
-
-
-def load_order(folder: Path) -> RunOrder:
-    """Read and verify run.json and the artifacts that it names."""
-    values = json.loads((folder / "run.json").read_text())
-    return RunOrder(
-        folder=folder,
-        run_id=values["run_id"],
-        attempt=values["attempt"],
-        base=load_artifact(Path(values["base"])),
-        production=load_artifact(Path(values["production"])),
-        production_version=values["production_version"],
-        recipe=build_recipe(values["recipe"]),
-        threads=values.get("threads", 0),
-        trunk_cache=_load_cache_order(values.get("trunk_cache")),
-        compute_type=values.get("compute_type", "float32"),
-    )
-
-
-def _load_cache_order(values: dict[str, Any] | None) -> TrunkCacheOrder | None:
-    return TrunkCacheOrder(folder=Path(values["folder"]), limit_bytes=values["limit_bytes"]) if values else None
 
 
 def run(folder: Path) -> None:
@@ -114,6 +71,7 @@ def run(folder: Path) -> None:
     if order.threads:
         torch.set_num_threads(max(1, order.threads // count_processes()))
     rows = load_snapshot(folder / "snapshot")
+    facts = {"holdout": asdict(check_holdout(rows, _read_manifest(folder).get("holdout_digest")))}
     _open_checkpoints(order)
     dropped: Counter[str] = Counter()
     emit("stage", stage="training")
@@ -121,27 +79,37 @@ def run(folder: Path) -> None:
     trained = _train(order, rows, dropped)
     if trained is None:
         return
-    trained_s = time.monotonic()
-    emit("stage", stage="evaluating", digest=load_artifact(folder / "artifact", verify=False).digest)
-    holdout = select_holdout(rows, order.recipe.max_holdout_rows)
-    candidate, production = _evaluate(order, holdout, trained.trunk)
-    seconds = {"training": trained_s - started_s, "evaluating": time.monotonic() - trained_s}
+    seconds = {"training": time.monotonic() - started_s}
+    dev = screen_on_dev(order, rows, trained.trunk)
+    emit("dev", **dev.to_dict())
+    evaluation = None
+    if dev.better:
+        emit("stage", stage="evaluating", digest=load_artifact(folder / "artifact", verify=False).digest)
+        evaluation = evaluate(order, rows, trained.trunk)
+    else:
+        (folder / "dev.json").write_text(json.dumps(dev.to_dict(), indent=2) + "\n")
+    seconds["evaluating"] = time.monotonic() - started_s - seconds["training"]
+    facts |= {"dev": dev.to_dict(), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
     contexts = [item.row.context for item in rows if item.split is Split.TRAIN]
-    _report(order, holdout, candidate, production, trained=trained, seconds=seconds, dropped=dropped, contexts=contexts)
+    _report(order, trained, evaluation, facts=facts, dropped=dropped, contexts=contexts)
     shutil.rmtree(folder / CHECKPOINTS)
     if trained.trunk:
         emit("trunk_cache", **trained.trunk.store.summarise())
         trained.trunk.store.close()
 
 
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "snapshot" / "manifest.json").read_text())
+    return manifest
+
+
 def _open_checkpoints(order: RunOrder) -> None:
     """Go on from the checkpoints of an earlier attempt only where nothing that decides the weights has changed."""
     if get_rank() == 0:
-        snapshot = json.loads((order.folder / "snapshot" / "manifest.json").read_text())
         identity = {
             "run_id": order.run_id,
             "recipe": order.recipe.to_dict(),
-            "snapshot": snapshot["digest"],
+            "snapshot": _read_manifest(order.folder)["digest"],
             "base": order.base.digest,
             "libraries": list_library_versions(),
         }
@@ -207,38 +175,17 @@ def _export(order: RunOrder, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     )
 
 
-def _evaluate(order: RunOrder, holdout: Holdout, trunk: KnownTrunk | None) -> tuple[Answers, Answers]:
-    """Answers of the exported candidate and of production; the base's are needed for rating scores too."""
-    rated_only = Holdout(references=[], rated=holdout.rated)
-    needs_base = order.production.digest != order.base.digest
-    steps = 2 * count_steps(holdout) + (count_steps(rated_only) if needs_base else 0)
-    progress = Progress("evaluating", steps)
-    candidate_artifact = load_artifact(order.folder / "artifact")
-    answer = partial(
-        answer_holdout, recipe=order.recipe, progress=progress, compute_type=order.compute_type, trunk=trunk
-    )
-    candidate = answer(candidate_artifact, holdout)
-    production = answer(order.production, holdout)
-    base = answer(order.base, rated_only) if needs_base else production
-    save_score_table(build_score_table(holdout, candidate, production, base), order.folder / "scores.parquet")
-    return candidate, production
-
-
 def _report(
     order: RunOrder,
-    holdout: Holdout,
-    candidate: Answers,
-    production: Answers,
-    *,
     trained: Trained,
-    seconds: dict[str, float],
+    evaluation: Evaluation | None,
+    *,
+    facts: dict[str, Any],
     dropped: Counter[str],
     contexts: list[str],
 ) -> None:
-    import pandas as pd
-
-    table = pd.read_parquet(order.folder / "scores.parquet")
-    snapshot = json.loads((order.folder / "snapshot" / "manifest.json").read_text())
+    """Write the report; without an evaluation it tells of the training alone, and why the hold-out was not asked."""
+    snapshot = _read_manifest(order.folder)
     report: dict[str, Any] = {
         "run_id": order.run_id,
         "attempt": order.attempt,
@@ -249,31 +196,21 @@ def _report(
         "pool_rows": snapshot["pool_rows"],
         "rows": {
             **trained.counts,
-            "holdout_references": len(holdout.references),
-            "holdout_rated": len(holdout.rated),
+            "holdout_references": len(evaluation.holdout.references) if evaluation else 0,
+            "holdout_rated": len(evaluation.holdout.rated) if evaluation else 0,
         },
         "dropped": {**snapshot["dropped"], **dropped},
         "funnel": build_funnel(snapshot, dropped),
-        "metrics": summarise_metrics(table, candidate, production),
-        "samples": select_samples(holdout, candidate, production),
         "method": trained.choice.method.value,
         "method_reason": trained.choice.reason,
         **trained.facts,
         "trunk_cache": trained.trunk.store.summarise() if trained.trunk else None,
-        "scored_through_trunk": {
-            "candidate": candidate.is_scored_through_trunk,
-            "production": production.is_scored_through_trunk,
-        },
         "recipe": order.recipe.to_dict(),
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        **facts,
+        **(describe_evaluation(evaluation, order.recipe.margins) if evaluation else {"metrics": {}, "samples": []}),
     }
-    words = table[table["metric"] == "reply_words"]
-    save_report(
-        _without_nan(report),
-        order.folder / "metrics.jsonl",
-        (words["production"].tolist(), words["candidate"].tolist()),
-        Texts(contexts=contexts, before=production.replies, after=candidate.replies),
-    )
+    replies = (evaluation.production.replies, evaluation.candidate.replies) if evaluation else ([], [])
+    save_report(_without_nan(report), order.folder / "metrics.jsonl", Texts(contexts, *replies))
 
 
 def _without_nan(value: Any) -> Any:

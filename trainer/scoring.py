@@ -68,8 +68,7 @@ class TrunkScorer:
         install_trunk(self._model, trunk.boundary, trunk.store)
         add_reply_head(self._model)
         self._store = trunk.store
-        words = json.loads((artifact.engine_folder / "vocabulary.json").read_text())
-        self._ids = {word: index for index, word in enumerate(words)}  # the engine's own
+        self._ids = read_token_ids(artifact)
 
     def note(self, texts: Sequence[Text]) -> None:
         """Tell the store whose these texts are, so that it keeps them for later runs."""
@@ -82,7 +81,7 @@ class TrunkScorer:
         """Natural log-probability of each reply token given all tokens before it, as `Engine.score`."""
         ids = [[self._ids[token] for token in [*p, *r]] for p, r in zip(prompts, replies, strict=True)]
         scores = [np.empty(0)] * len(ids)
-        for chunk in _chunk_by_tokens([len(row) for row in ids]):
+        for chunk in chunk_by_tokens([len(row) for row in ids]):
             values = self._score_batch([ids[index] for index in chunk], [len(prompts[index]) for index in chunk])
             for index, value in zip(chunk, values, strict=True):
                 scores[index] = value
@@ -100,6 +99,12 @@ class TrunkScorer:
         output = self._model(input_ids=tokens, attention_mask=mask, labels=labels, fused_lm_head=True)
         found = output.log_probs.double().numpy()  # B × (T - 1)
         return [found[i, start - 1 : len(row) - 1] for i, (row, start) in enumerate(zip(rows, starts, strict=True))]
+
+
+def read_token_ids(artifact: Artifact) -> dict[str, int]:
+    """The id of each token in the engine's own vocabulary."""
+    words = json.loads((artifact.engine_folder / "vocabulary.json").read_text())
+    return {word: index for index, word in enumerate(words)}
 
 
 def shares_trunk(artifact: Artifact, trunk: KnownTrunk) -> bool:
@@ -135,7 +140,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in _NUMBERLESS}
 
 
-def _chunk_by_tokens(lengths: list[int]) -> Iterator[list[int]]:
+def chunk_by_tokens(lengths: list[int]) -> Iterator[list[int]]:
     """Indices in chunks of like length, of at most BATCH_TOKENS with padding (one row may have more)."""
     chunk: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):

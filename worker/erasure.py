@@ -1,4 +1,4 @@
-"""The rest of an erasure, at each sweep until it is done: files of runs, the trunk cache, the bytes of deleted rows."""
+"""The rest of an erasure, at each sweep until it is done: files of runs, both caches, the bytes of deleted rows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,19 @@ def _is_clean(database: Database, settings: Settings, erasure_id: str) -> bool:
         return False
     removed = [remove_run_files(settings.runs / run_id) for run_id in erasure.run_ids]
     removed.append(forget_gone_rows(database, settings.trunk_cache))
+    removed.append(remove_holdout_cache(settings.holdout_cache))
     return not any(removed)
+
+
+def remove_holdout_cache(folder: Path) -> bool:
+    """Remove every kept answer to the hold-out, whose prompts and replies no index lists; False without any.
+
+    It costs the next run the time of asking production again, and no more.
+    """
+    if not folder.exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def forget_gone_rows(database: Database, folder: Path) -> bool:

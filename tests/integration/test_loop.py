@@ -22,7 +22,14 @@ from db.session import Database
 from tests.processes import await_value, build_environment, find_free_port, is_ready
 from tests.tiny import SAMPLES, build_tiny_gpt2
 
-LEARNS = {"trainable": "full", "sft_epochs": 3, "sft_learning_rate": 3e-3, "preference_epochs": 0, "reply_tokens": 16}
+LEARNS = {
+    "trainable": "full",
+    "sft_epochs": 3,
+    "sft_learning_rate": 3e-3,
+    "preference_epochs": 0,
+    "reply_tokens": 16,
+    "safety_items": 8,
+}
 pytestmark = pytest.mark.slow
 
 

@@ -31,6 +31,7 @@ RECIPE = {
     "batch_size": 4,
     "max_tokens": 96,
     "reply_tokens": 4,
+    "safety_items": 4,
     "max_holdout_rows": 8,
     "sft_epochs": 2,
     "save_steps": 20,

@@ -7,7 +7,9 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,9 @@ from trainer.base import prepare_base
 from worker.gate import decide
 from worker.scores import load_scores
 
-RECIPE = Recipe(trainable="full", sft_epochs=3, sft_learning_rate=3e-3, preference_epochs=0, reply_tokens=16)
+RECIPE = Recipe(
+    trainable="full", sft_epochs=3, sft_learning_rate=3e-3, preference_epochs=0, reply_tokens=16, safety_items=8
+)
 pytestmark = pytest.mark.slow
 
 
@@ -49,9 +53,13 @@ def list_pool(shuffles: bool) -> list[PoolRow]:
     return rows
 
 
-def train(folder: Path, base: Path, production: Path, shuffles: bool) -> None:
+def train(folder: Path, base: Path, production: Path, shuffles: bool, *, with_dev: bool = True) -> list[dict[str, Any]]:
+    """Run the trainer and return its events; without dev rows the hold-out is asked whatever the candidate is."""
     pool = list_pool(shuffles)
-    save_snapshot(folder / "snapshot", build_snapshot_rows(pool), len(pool), DEFAULT_SALT)
+    result = build_snapshot_rows(pool)
+    if not with_dev:
+        result = replace(result, rows=tuple(item for item in result.rows if item.split is not Split.DEV))
+    save_snapshot(folder / "snapshot", result, len(pool), DEFAULT_SALT)
     order = {
         "run_id": "run-test",
         "attempt": 1,
@@ -63,15 +71,26 @@ def train(folder: Path, base: Path, production: Path, shuffles: bool) -> None:
     (folder / "run.json").write_text(json.dumps(order))
     done = subprocess.run([sys.executable, "-m", "trainer", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {"event": "done"}
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1] == {"event": "done"}
+    return events
+
+
+def find_dev(events: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = (event for event in events if event["event"] == "dev")
+    return found
 
 
 def test_shuffled_replies_are_refused_and_ordered_ones_promoted(tmp_path: Path) -> None:
     base = tmp_path / "base"
     prepare_base(str(build_tiny_gpt2(tmp_path / "tiny")), base)
-    train(tmp_path / "ordered", base, base, shuffles=False)
+    assert find_dev(train(tmp_path / "ordered", base, base, shuffles=False))["gain_nats"] > 0
     assert decide(*load_scores(tmp_path / "ordered" / "scores.parquet"), Margins(), 1).verdict is Verdict.PROMOTE
-    train(tmp_path / "shuffled", base, tmp_path / "ordered" / "artifact", shuffles=True)
+    production = tmp_path / "ordered" / "artifact"
+    events = train(tmp_path / "screened", base, production, shuffles=True)
+    assert not find_dev(events)["better"] and not (tmp_path / "screened" / "scores.parquet").exists()
+    assert "evaluating" not in [event.get("stage") for event in events]
+    assert find_dev(train(tmp_path / "shuffled", base, production, shuffles=True, with_dev=False))["skipped"]
     decision = decide(*load_scores(tmp_path / "shuffled" / "scores.parquet"), Margins(), 1)
     assert decision.verdict is Verdict.REFUSE
     assert any("worse than its margin" in reason.sentence for reason in decision.reasons)

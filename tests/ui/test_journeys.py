@@ -34,6 +34,7 @@ LEARNS = {
     "batch_size": 16,
     "max_tokens": 96,
     "reply_tokens": 4,
+    "safety_items": 4,
 }
 RUN_MS = 100_000
 pytestmark = pytest.mark.slow

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from data.curation import CurationResult
 from data.errors import InvalidDataset
+from data.holdout import digest_holdout
 from data.snapshot import MANIFEST_FILE, ROWS_FILE, load_snapshot, save_snapshot
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 
@@ -61,6 +62,7 @@ class TestSaveSnapshot:
         manifest = save_snapshot(folder, RESULT, pool_rows=6, salt="pepper")
         assert manifest == {
             "digest": hashlib.sha256((folder / ROWS_FILE).read_bytes()).hexdigest(),
+            "holdout_digest": digest_holdout(RESULT.rows),
             "counts": {"train": {"example": 1, "up": 2}, "holdout": {"down": 1}},
             "dropped": {"empty": 2},
             "scrubbed": {"email": 3},

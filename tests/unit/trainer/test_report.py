@@ -6,13 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pytest
-
-from trainer.evaluation import Answers
 from trainer.funnel import build_funnel
-from trainer.report import Texts, describe_change, save_report, summarise_metrics
+from trainer.report import Texts, describe_change, save_report
 
 REPORT: dict[str, Any] = {
     "run_id": "run-1",
@@ -29,47 +24,6 @@ REPORT: dict[str, Any] = {
     "recipe": {"trainable": "full"},
     "seconds": {"training": 60.0, "evaluating": 1.0},
 }
-
-
-def build_answers(*replies: str) -> Answers:
-    return Answers(replies=list(replies), reference_log_probabilities=[], rated_log_probabilities=[])
-
-
-def build_table(metric: str, candidate: list[float], production: list[float], is_up: list[bool | None]) -> pd.DataFrame:
-    count = len(candidate)
-    return pd.DataFrame(
-        {
-            "metric": metric,
-            "row_id": [str(number) for number in range(count)],
-            "cluster": [str(number) for number in range(count)],
-            "weight": 1.0,
-            "is_up": pd.array(is_up, dtype="boolean"),
-            "candidate": candidate,
-            "production": production,
-        }
-    )
-
-
-class TestSummariseMetrics:
-    def test_shows_perplexity_and_tests_it_in_nats(self) -> None:
-        table = build_table("log_perplexity", [1.0, 1.5, 2.0], [2.0, 2.5, 3.0], [None] * 3)
-        metric = summarise_metrics(table, build_answers("a b"), build_answers("a b"))["perplexity"]
-        assert metric["before"] == pytest.approx(np.exp(2.5))
-        assert metric["after"] == pytest.approx(np.exp(1.5))
-        assert (metric["difference"], metric["low"], metric["high"]) == pytest.approx((-1.0, -1.0, -1.0))
-
-    def test_gives_the_rating_auc_an_interval(self) -> None:
-        is_up: list[bool | None] = [True, False] * 10
-        candidate = [1.0 if up else 0.0 for up in is_up]
-        table = build_table("rating_score", candidate, list(np.linspace(0, 1, 20)), is_up)
-        metric = summarise_metrics(table, build_answers("a b"), build_answers("a b"))["rating_auc"]
-        assert metric["after"] == 1.0
-        assert metric["before"] < 0.6
-        assert metric["low"] <= metric["difference"] <= metric["high"]
-
-    def test_leaves_the_auc_out_where_ratings_are_one_sided(self) -> None:
-        table = build_table("rating_score", [1.0, 2.0], [0.0, 0.0], [True, True])
-        assert "rating_auc" not in summarise_metrics(table, build_answers("a b"), build_answers("a b"))
 
 
 def build_metric(title: str, low: float | None, high: float | None, *, higher: bool | None = True) -> dict[str, Any]:
@@ -109,7 +63,7 @@ class TestSaveReport:
     def test_escapes_what_people_and_models_wrote(self, tmp_path: Path) -> None:
         metrics = tmp_path / "metrics.jsonl"
         metrics.write_text(json.dumps({"phase": "supervised", "step": 1, "loss": 2.0, "eval_loss": 2.1}) + "\n")
-        save_report(REPORT, metrics, ([3.0, 4.0], [5.0]))
+        save_report(REPORT | {"metrics": {"chrf": build_metric("chrF", None, None)}}, metrics)
         page = (tmp_path / "report.html").read_text()
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "<script>" not in page
@@ -117,21 +71,36 @@ class TestSaveReport:
         assert "<!-- verdict -->" in page
         assert json.loads((tmp_path / "report.json").read_text())["run_id"] == "run-1"
 
+    def test_shows_how_often_fresh_replies_win_and_severe_cases(self, tmp_path: Path) -> None:
+        line = {"group": "crisis", "category": "suicide", "items": 9, "mild_before": 0, "mild_after": 1}
+        report = REPORT | {
+            "metrics": {"reward": build_metric("Chance of a thumb up", 0.01, 0.02) | {"margin": None}},
+            "win_rate": {"wins": 60, "losses": 40, "ties": 3, "rate": 0.6, "low": 0.497, "high": 0.697},
+            "head": {"reason": "The reward head ranks ratings."},
+            "safety": [line | {"severe_before": 1, "severe_after": 2}],
+        }
+        save_report(report, tmp_path / "metrics.jsonl")
+        page = (tmp_path / "report.html").read_text()
+        assert "Fresh replies win in 60 % of 100 conversations that differ (95 % interval 50 to 70 %)." in page
+        assert 'Severe replies: 1 before, <b class="worse">2 after</b>, of 9.' in page
+        assert "The reward head ranks ratings." in page
+        assert page.index("Fresh replies win") < page.index("Severe replies") < page.index("<h2>Before and after")
+
     def test_works_without_any_training_step(self, tmp_path: Path) -> None:
-        save_report(REPORT, tmp_path / "metrics.jsonl", ([], []))
+        save_report(REPORT, tmp_path / "metrics.jsonl")
         assert (tmp_path / "report.html").exists()
 
     def test_answers_on_the_first_screen_and_steps_back_for_the_verdict(self, tmp_path: Path) -> None:
         metrics = {"perplexity": build_metric("Perplexity", -0.1, -0.05, higher=False)}
-        save_report(REPORT | {"metrics": metrics}, tmp_path / "metrics.jsonl", ([], []))
+        save_report(REPORT | {"metrics": metrics}, tmp_path / "metrics.jsonl")
         page = (tmp_path / "report.html").read_text()
         assert page.index("<!-- verdict -->") < page.index("Not judged yet") < page.index("better in Perplexity")
-        assert '<div class="tile better"><span>Perplexity</span><b>-5.0%</b><svg class="strip"' in page
+        assert '<td>Perplexity <b class="better">-5.0%</b></td><td class="plot better"><svg class="strip"' in page
         assert "<script" not in page
 
     def test_draws_clouds_into_the_page_only(self, tmp_path: Path) -> None:
         texts = Texts(contexts=["<b>sleepless</b> nights"] * 2, before=["breathe"] * 2, after=["breathe", "listen"])
-        save_report(REPORT, tmp_path / "metrics.jsonl", ([], []), texts)
+        save_report(REPORT, tmp_path / "metrics.jsonl", texts)
         page = (tmp_path / "report.html").read_text()
         assert "sleepless</text>" in page
         assert [title in page for title in ("What people write", "Replies before", "Replies after")] == [
@@ -142,7 +111,7 @@ class TestSaveReport:
         assert "sleepless" not in (tmp_path / "report.json").read_text()
 
     def test_shows_what_left_what_changed_and_what_was_masked(self, tmp_path: Path) -> None:
-        save_report(REPORT, tmp_path / "metrics.jsonl", ([], []))
+        save_report(REPORT, tmp_path / "metrics.jsonl")
         page = (tmp_path / "report.html").read_text()
         assert "left out: not even a short reply fits into max_tokens" in page
         assert "<td>email</td>" in page
@@ -155,7 +124,7 @@ class TestSaveReport:
             "method": "kto",
             "method_reason": "Enough.",
         }
-        save_report(report, tmp_path / "metrics.jsonl", ([], []))
+        save_report(report, tmp_path / "metrics.jsonl")
         page = (tmp_path / "report.html").read_text()
         assert "3 have a synthetic context (casing 1, greeting 2)" in page
         assert "2 up and 1 down of 9" in page

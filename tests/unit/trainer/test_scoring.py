@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from data.vocabulary import Rating
 from serving.artifact import Artifact, load_artifact, seal_artifact
 from tests.lessons import COLD, WARM, build_recipe, build_row, load_model
-from trainer.evaluation import Answers, Holdout, answer_holdout
+from trainer.answers import Answers, Respondent
 from trainer.export import export_artifact
+from trainer.holdout import Holdout
 from trainer.progress import Progress
 from trainer.scoring import TOLERANCE_NATS, KnownTrunk, digest_trunk, shares_trunk
 from trainer.trunk import freeze_below
@@ -51,7 +52,11 @@ def candidate(base: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
 
 def answer(artifact: Artifact, trunk: KnownTrunk | None, compute_type: str = "float32") -> Answers:
     recipe = build_recipe(reply_tokens=4)
-    return answer_holdout(artifact, HOLDOUT, recipe, Progress("evaluating", 9), compute_type=compute_type, trunk=trunk)
+    progress = Progress("evaluating", 9)
+    with Respondent(artifact, recipe, progress, compute_type=compute_type, trunk=trunk) as respondent:
+        replies = respondent.reply([row.messages for row in HOLDOUT.references])
+        scores = respondent.score([*HOLDOUT.references, *HOLDOUT.rated])
+        return Answers(replies, scores[:3], scores[3:], respondent.is_scored_through_trunk)
 
 
 def know_trunk(base: Artifact, store: RowStore | None = None) -> KnownTrunk:
@@ -66,7 +71,7 @@ def differ(left: Answers, right: Answers) -> float:
     return max(float(np.abs(one - other).max()) for one, other in pairs)
 
 
-class TestAnswerHoldout:
+class TestRespondent:
     def test_scores_through_the_trunk_as_the_engine_does(self, base: Artifact, candidate: Artifact) -> None:
         trunk = know_trunk(base)
         for artifact in (candidate, base):

@@ -27,7 +27,7 @@ from settings import Settings
 from tests.rows import add_client
 from trainer.trunk_cache import DiskStore, TrunkCacheOrder, pack_tokens
 from trainer.trunk_owners import list_owners
-from worker.erasure import continue_erasures, forget_gone_rows, remove_run_files
+from worker.erasure import continue_erasures, forget_gone_rows, remove_holdout_cache, remove_run_files
 from worker.sweep import sweep_runs
 
 CANARY = "canary-4711"
@@ -215,6 +215,24 @@ class TestForgetGoneRows:
     def test_has_nothing_to_do_where_no_run_kept_anything(self, database: Database, settings: Settings) -> None:
         assert not forget_gone_rows(database, settings.trunk_cache)
         assert not settings.trunk_cache.exists()
+
+
+class TestRemoveHoldoutCache:
+    def test_an_erasure_takes_what_was_answered_to_the_hold_out(self, database: Database, settings: Settings) -> None:
+        add_rows(database)
+        kept = settings.holdout_cache / "3f.answers"
+        kept.parent.mkdir()
+        kept.write_text(CANARY)
+        erasure_id = erase(database)
+        continue_erasures(database, settings)
+        assert not kept.parent.exists()
+        assert read(database, erasure_id).finished_at_s is None  # a run that was ending may keep something again
+        continue_erasures(database, settings)
+        assert read(database, erasure_id).finished_at_s is not None
+
+    def test_tells_whether_there_was_anything(self, tmp_path: Path) -> None:
+        assert not remove_holdout_cache(tmp_path / "holdout-cache")
+        assert remove_holdout_cache(tmp_path)
 
 
 class TestRemoveRunFiles:

@@ -1,0 +1,78 @@
+"""Which rows the hold-out has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from data.errors import ReferenceGiven
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
+from trainer.answers import check_references
+from trainer.holdout import Holdout, select_holdout
+
+
+def build_row(number: int, kind: RowKind, rating: Rating | None = None, split: Split = Split.HOLDOUT) -> SnapshotRow:
+    row = PoolRow(
+        row_id=f"{kind}:{number}",
+        kind=kind,
+        cluster=f"conversation:{number}",
+        messages=({"role": "user", "content": "hello"},),
+        reply="hi",
+        rating=rating,
+    )
+    return SnapshotRow(row=row, split=split)
+
+
+class TestSelectHoldout:
+    def test_takes_examples_and_corrections_as_references_and_ratings_beside_them(self) -> None:
+        rows = [
+            build_row(1, RowKind.EXAMPLE),
+            build_row(2, RowKind.CORRECTION),
+            build_row(3, RowKind.REPLY, Rating.UP),
+            build_row(4, RowKind.EXAMPLE, split=Split.TRAIN),
+            build_row(5, RowKind.EXAMPLE, Rating.DOWN),
+        ]
+        holdout = select_holdout(rows, limit=0)
+        assert [row.row_id for row in holdout.references] == ["correction:2", "example:1"]
+        assert [row.row_id for row in holdout.rated] == ["example:5", "reply:3"]
+
+    def test_takes_up_rated_replies_where_nobody_imported_an_example(self) -> None:
+        rows = [build_row(1, RowKind.REPLY, Rating.UP), build_row(2, RowKind.REPLY, Rating.DOWN)]
+        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["reply:1"]
+
+    def test_takes_at_most_the_limit_and_always_the_same(self) -> None:
+        rows = [build_row(number, RowKind.EXAMPLE) for number in range(20)]
+        chosen = select_holdout(rows, limit=5).references
+        assert len(chosen) == 5
+        assert select_holdout(rows[::-1], limit=5).references == chosen
+
+    def test_leaves_out_a_row_whose_prompt_quotes_its_reference(self) -> None:
+        rows = [build_row(1, RowKind.EXAMPLE), build_given(2)]
+        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["example:1"]
+
+    def test_takes_the_same_kinds_of_row_from_the_dev_split(self) -> None:
+        rows = [build_row(1, RowKind.EXAMPLE), build_row(2, RowKind.EXAMPLE, split=Split.DEV)]
+        assert [row.row_id for row in select_holdout(rows, 0, Split.DEV).references] == ["example:2"]
+
+
+class TestListPrompts:
+    def test_has_each_conversation_once(self) -> None:
+        rows = [build_row(1, RowKind.EXAMPLE).row, build_row(2, RowKind.REPLY, Rating.DOWN).row]
+        other = replace(rows[1], row_id="reply:3", messages=(Message(role="user", content="good morning"),))
+        prompts = Holdout(references=rows[:1], rated=[rows[1], other]).list_prompts()
+        assert [row.row_id for row in prompts] == ["example:1", "reply:3"]
+
+
+class TestCheckReferences:
+    def test_refuses_to_score_a_reply_that_was_given_its_reference(self) -> None:
+        check_references(Holdout(references=[build_row(1, RowKind.EXAMPLE).row], rated=[]))
+        with pytest.raises(ReferenceGiven):
+            check_references(Holdout(references=[build_row(1, RowKind.EXAMPLE).row, build_given(2).row], rated=[]))
+
+
+def build_given(number: int) -> SnapshotRow:
+    """A row in whose prompt the reference stands."""
+    item = build_row(number, RowKind.EXAMPLE)
+    messages = (*item.row.messages, Message(role="user", content=f"hello. {item.row.reply}"))
+    return replace(item, row=replace(item.row, messages=messages))
