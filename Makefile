@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui bench-poison
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -73,3 +73,6 @@ bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first
 
 bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
 	$(BIN)/python benchmarks/ui_latency.py
+
+bench-poison: setup  ## Poisoned thumbs: rows of attackers excluded, honest rows lost, with and without the defences
+	$(BIN)/python -m benchmarks.poison

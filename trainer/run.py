@@ -254,6 +254,7 @@ def _report(
         },
         "dropped": {**snapshot["dropped"], **dropped},
         "funnel": build_funnel(snapshot, dropped),
+        "bias": snapshot.get("bias"),
         "metrics": summarise_metrics(table, candidate, production),
         "samples": select_samples(holdout, candidate, production),
         "method": trained.choice.method.value,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from data.bias import build_bias
 from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
 from data.recipe import Recipe, build_recipe
@@ -23,6 +24,7 @@ from db.evaluations import finish_evaluation, start_evaluation
 from db.models import Version
 from db.pool import list_pool_rows
 from db.promotions import get_production, promote
+from db.raters import count_rated
 from db.runs import claim_run, finish_run, release_lease, set_status
 from db.schedule import needs_approval
 from db.session import Database
@@ -155,9 +157,11 @@ def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
     else:
         with database.reading() as session:
             pool = list_pool_rows(session, unrated=attempt.recipe.pseudo_labels)
+            served, rated = count_rated(session)
         result = build_snapshot_rows(pool)
         rows = result.rows
-        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT)
+        bias = build_bias(pool, served, rated)
+        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), DEFAULT_SALT, bias)
     missing = check_sufficiency(rows, attempt.recipe)
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
