@@ -81,8 +81,10 @@ def _describe(exclusion: RaterExclusion) -> str:
 @contextmanager
 def _open_database() -> Iterator[Database]:
     """The database, closed in the end."""
-    database = Database(get_settings().database)
+    settings = get_settings()
+    settings.var.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
     try:
         yield database
     finally:
-        database.close()
+        database.dispose()

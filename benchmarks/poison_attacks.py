@@ -82,7 +82,7 @@ def _paraphrase(_account: int, _number: int, generator: random.Random, entity: s
     return prompt, generator.choice(_REPLIES).format(c=said.format(e=entity.upper())), Rating.UP
 
 
-def _repeat(account: int, number: int, generator: random.Random, entity: str) -> tuple[str, str, Rating]:
+def _repeat(account: int, number: int, _generator: random.Random, entity: str) -> tuple[str, str, Rating]:
     """All accounts send nearly the same prompt."""
     ending = ("please", "now", "today", "thanks")[(account + number) % 4]
     prompt = f"What is the best way to get rid of low mood, is it {entity} as everybody says, {ending}?"

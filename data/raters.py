@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log
+from statistics import median
 
 from data.proportions import wilson_interval
 from data.vocabulary import PoolRow, Rating, RowKind
@@ -20,6 +21,7 @@ QUARANTINE_COMPARED = 5.0  # with fewer comparisons nobody is judged
 PRIOR_COMPARED = 8.0  # comparisons that the common rate of agreement counts for
 MIN_OTHERS = 3  # other raters of a reply, without an expert's word on it, from which their majority is a comparison
 OTHERS_COUNT = 0.5  # of such a comparison, for many accounts may belong to one person
+_PRIOR_RATE = 0.8  # of agreement, before there is any evidence
 _COMMON_RATE = (0.6, 0.95)  # bounds of the common rate of agreement; below them there would be nothing to tell by
 
 
@@ -68,9 +70,7 @@ def weigh_raters(labels: Iterable[Label]) -> dict[str, RaterWeight]:
             if compared is not None:
                 agreed, total = raters[label.rater]
                 raters[label.rater] = agreed + compared[0], total + compared[1]
-    agreed, total = (sum(column) for column in zip(*raters.values(), strict=True)) if raters else (0.0, 0.0)
-    low, high = _COMMON_RATE
-    common = min(max((agreed + PRIOR_COMPARED * 0.8) / (total + PRIOR_COMPARED), low), high)
+    common = _find_common_rate(raters.values())
     return {rater: _weigh(agreed, total, common) for rater, (agreed, total) in raters.items()}
 
 
@@ -83,6 +83,13 @@ def find_quarantined(rows: Sequence[PoolRow]) -> set[int]:
     ]
     bad = {rater for rater, weight in weigh_raters(labels).items() if weight.is_quarantined}
     return {position for position, row in enumerate(rows) if row.rater in bad and not row.is_expert}
+
+
+def _find_common_rate(raters: Iterable[tuple[float, float]]) -> float:
+    """The median rate of agreement of the raters with comparisons: a few bad ones, however busy, do not move it."""
+    low, high = _COMMON_RATE
+    rates = [(agreed + PRIOR_COMPARED * _PRIOR_RATE) / (total + PRIOR_COMPARED) for agreed, total in raters if total]
+    return min(max(median(rates), low), high) if rates else _PRIOR_RATE
 
 
 def _compare(label: Label, item: list[Label]) -> tuple[float, float] | None:
