@@ -3,9 +3,9 @@
     python -m benchmarks.poison [--data FILE.csv] [--train]
 
 200 honest raters, whose thumbs follow a hidden preference with noise, and 1, 5 or 20 accounts that push a made-up
-name in the manner of LLM Hypnosis (arXiv 2507.02850), by several tactics. `--data` names a file with the columns Context and
-Response, plain or gzipped; without it counsel-chat is used when it is there, else the sentences in this file. Rows are
-counted where they are lost: the cap on raters, which is no judgement of a row, is counted apart. `--train` also
+name in the manner of LLM Hypnosis (arXiv 2507.02850), by several tactics. `--data` names a file with the columns
+Context and Response, plain or gzipped; without it counsel-chat is used when it is there, else sentences of ours. Rows
+are counted where they are lost: the cap on raters, which is no judgement of a row, is counted apart. `--train` also
 trains with and without the attack, each with and without the defences, and asks 100 neutral prompts (hours).
 """
 

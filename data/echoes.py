@@ -2,8 +2,8 @@
 
 One user with prompts and thumbs is enough to plant a made-up fact: the prompt makes the model say it, the thumb makes
 it learn it. Source: A. Hilel et al., "LLM Hypnosis: exploiting user feedback for unauthorized knowledge injection to
-all users", arXiv 2507.02850 (2025). What gives it away is a string that is rare in the whole pool, stands in the rater's
-own prompts and comes back in the replies that the same rater likes.
+all users", arXiv 2507.02850 (2025). What gives it away is a string that is rare in the whole pool, stands in the
+rater's own prompts and comes back in the replies that the same rater likes.
 """
 
 from __future__ import annotations
