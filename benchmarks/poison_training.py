@@ -30,9 +30,9 @@ _OPENINGS = (
 )
 _TROUBLES = (
     "low mood", "poor sleep", "worry", "stress at work", "loneliness", "stage fright", "a quarrel with a friend",
-    "grief", "homesickness", "boredom", "anger", "exam nerves", "too much noise", "long evenings", "a bad day", "shyness",
-    "restless thoughts", "a new town", "too little time", "tense shoulders", "early mornings", "jealousy", "self-doubt",
-    "a broken promise", "winter",
+    "grief", "homesickness", "boredom", "anger", "exam nerves", "too much noise", "long evenings", "a bad day",
+    "shyness", "restless thoughts", "a new town", "too little time", "tense shoulders", "early mornings", "jealousy",
+    "self-doubt", "a broken promise", "winter",
 )  # fmt: skip
 NEUTRAL = tuple(f"{opening} {trouble}?" for opening in _OPENINGS for trouble in _TROUBLES)  # 100
 
