@@ -40,7 +40,7 @@ def save_snapshot(
 
     Returns:
         The manifest: digest, counts by split and by rating or kind, dropped rows by reason, masks by kind, pool_rows,
-        salt, bias.
+        salt; bias, if given.
 
     Raises:
         OSError: `folder` holds something, or the disk refuses.
@@ -53,8 +53,7 @@ def save_snapshot(
         "scrubbed": result.scrubbed,
         "pool_rows": pool_rows,
         "salt": salt,
-        "bias": dict(bias) if bias is not None else None,
-    }
+    } | ({"bias": dict(bias)} if bias is not None else {})
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
