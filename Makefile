@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui
+.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui bench-poison
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -81,3 +81,6 @@ bench-train-parts: setup  ## What each saving of a training step is worth, alone
 
 bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
 	$(BIN)/python benchmarks/ui_latency.py
+
+bench-poison: setup  ## Poisoned thumbs: rows of attackers excluded, honest rows lost, with and without the defences
+	$(BIN)/python -m benchmarks.poison

@@ -21,6 +21,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from cli_holdout import holdout_app
+from cli_raters import raters_app
 from cli_safety import safety_app
 from data.errors import InvalidDataset, InvalidRecipe, RatchetError
 from data.ingestion import read_examples
@@ -39,6 +40,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(db_app, name="db")
 app.add_typer(safety_app, name="safety")
 app.add_typer(holdout_app, name="holdout")
+app.add_typer(raters_app, name="raters")
 console, errors = Console(), Console(stderr=True)
 
 _WORKER_ANSWER_S = 3.0  # how long `improve --wait` waits for a sign of a worker

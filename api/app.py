@@ -27,6 +27,7 @@ from api.routes import (
     lineage,
     models,
     promotions,
+    raters,
     reviews,
     run_events,
     runs,
@@ -60,6 +61,7 @@ _ROUTERS = (
     admin_feedback.router,
     lineage.router,
     end_users.router,
+    raters.router,
     health.router,
 )
 _DESCRIPTION = """Turns thumbs into better weights, and only ever forwards.

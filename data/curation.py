@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from data.bursts import find_bursts
 from data.cleaning import clean_text
 from data.crisis import find_crisis, match_rule
+from data.echoes import find_echoes, find_pushed
 from data.methods import count_rows, list_missing
+from data.near_duplicates import find_near_duplicates
 from data.overlap import list_word_runs
+from data.raters import find_quarantined
 from data.recipe import Recipe
 from data.scrubbing import scrub_text
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
-from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
+from data.vocabulary import Message, PoolRow, RowKind, SnapshotRow, Split
 
-BURST_RATINGS = 30  # the most that one rater gives within BURST_WINDOW_S and is believed
-BURST_WINDOW_S = 60.0
 CAP_ROWS = 5
 CAP_SHARE = 0.01  # of the rows that are left
 CAP_FREE_RATERS = 20  # up to so many raters there is no cap
@@ -31,17 +33,24 @@ class CurationResult:
     scrubbed: dict[str, int] = field(default_factory=dict)  # masks by kind, before the overlaps were dropped
 
 
-def build_snapshot_rows(pool: Sequence[PoolRow], salt: str = DEFAULT_SALT) -> CurationResult:
+def build_snapshot_rows(
+    pool: Sequence[PoolRow], salt: str = DEFAULT_SALT, without: Collection[str] = ()
+) -> CurationResult:
     """Sifts the pool rule by rule, each seeing what the one before left; the rest is scrubbed and split by cluster.
 
     No rule depends on the recipe, so runs with different recipes share their hold-out. Unrated replies, which only
     some recipes ask for, are sifted apart from the others and are kept for training only, so they change nothing else.
+
+    Args:
+        without: reasons that are not looked for, to measure what a rule is good for; a run looks for all.
     """
     dropped: Counter[str] = Counter()
     scrubbed: Counter[str] = Counter()
 
     def sift(rows: list[PoolRow], rules: _Rules) -> list[SnapshotRow]:
         for reason, find_unfit in rules:
+            if reason in without:
+                continue
             unfit = find_unfit(rows)
             dropped[reason] += len(unfit)
             rows = [row for position, row in enumerate(rows) if position not in unfit]
@@ -105,31 +114,6 @@ def _find_crises(rows: Sequence[PoolRow]) -> set[int]:
     }
 
 
-def _find_echoes(rows: Sequence[PoolRow]) -> set[int]:
-    """Replies, up-rated or unrated, that copy a run of words from their prompt: it would be learned as good."""
-    return {
-        position
-        for position, row in enumerate(rows)
-        if (row.rating is Rating.UP or row.is_unrated)
-        and not list_word_runs(row.context).isdisjoint(list_word_runs(row.reply))
-    }
-
-
-def _find_bursts(rows: Sequence[PoolRow]) -> set[int]:
-    """Ratings beyond BURST_RATINGS kept ones of the same rater within BURST_WINDOW_S."""
-    kept_at_s: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=BURST_RATINGS))
-    found = set()
-    for position, row in sorted(enumerate(rows), key=lambda item: item[1].created_at_s):
-        if row.rater is None or row.rating is None:
-            continue
-        recent = kept_at_s[row.rater]
-        if len(recent) == BURST_RATINGS and row.created_at_s - recent[0] < BURST_WINDOW_S:
-            found.add(position)
-        else:
-            recent.append(row.created_at_s)
-    return found
-
-
 def _find_above_cap(rows: Sequence[PoolRow]) -> set[int]:
     """A rater's rows after the first few, once there are so many raters that none should count for much.
 
@@ -188,12 +172,16 @@ def _list_texts(row: PoolRow) -> list[str]:
 
 _Rules = tuple[tuple[str, Callable[[Sequence[PoolRow]], set[int]]], ...]
 
+# Who raters are and what they push is judged on all their rows, so these rules come before any that thins them out.
 _RULES: _Rules = (
     ("empty", _find_empty),
+    ("rater_quarantined", find_quarantined),
+    ("pushed", find_pushed),
     ("duplicate", _find_duplicates),
     ("crisis", _find_crises),
-    ("echo", _find_echoes),
-    ("burst", _find_bursts),
+    ("echo", find_echoes),
+    ("burst", find_bursts),
+    ("near_duplicate", find_near_duplicates),
     ("rater_cap", _find_above_cap),
 )
 
@@ -201,5 +189,5 @@ _UNRATED_RULES: _Rules = (
     ("empty", _find_empty),
     ("duplicate", _find_duplicates),
     ("crisis", _find_crises),
-    ("echo", _find_echoes),
+    ("echo", find_echoes),
 )

@@ -7,7 +7,7 @@ from math import sqrt
 Z_95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
-def wilson_interval(hits: int, total: int) -> tuple[float, float] | None:
+def wilson_interval(hits: float, total: float) -> tuple[float, float] | None:
     """The 95 % score interval of a share, 0 to 1; None without anything counted.
 
     Source: E. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927) 209-212.

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,20 @@ _TEXT_COLUMNS = ("row_id", "kind", "split", "cluster", "rater", "messages", "rep
 _TYPES = {**dict.fromkeys(_TEXT_COLUMNS, "string"), "is_expert": "bool", "created_at_s": "float64"}
 
 
-def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: str) -> dict[str, Any]:
+def save_snapshot(
+    folder: Path, result: CurationResult, pool_rows: int, salt: str, bias: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Writes the snapshot beside `folder`, flushes it and renames it: `folder` is whole or absent.
 
     Args:
         folder: must not exist yet, or be empty.
         pool_rows: rows of the pool before curation.
         salt: the one that the splits were assigned with.
+        bias: of the ratings in the pool, from `data.bias`.
 
     Returns:
         The manifest: digest, holdout_digest, counts by split and by rating or kind, dropped rows by reason, masks by
-        kind, pool_rows, salt.
+        kind, pool_rows, salt; bias, if given.
 
     Raises:
         OSError: `folder` holds something, or the disk refuses.
@@ -52,7 +55,7 @@ def save_snapshot(folder: Path, result: CurationResult, pool_rows: int, salt: st
         "scrubbed": result.scrubbed,
         "pool_rows": pool_rows,
         "salt": salt,
-    }
+    } | ({"bias": dict(bias)} if bias is not None else {})
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

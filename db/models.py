@@ -22,7 +22,7 @@ from data.vocabulary import (
 from db.base import Base, database_now_s, new_id
 
 RaterKind = Literal["end_user", "reviewer", "simulated"]
-Trigger = Literal["admin", "schedule", "command_line", "erasure"]
+Trigger = Literal["admin", "schedule", "command_line", "erasure", "exclusion"]
 PromotionKind = Literal["initial", "gate", "manual", "rollback"]
 
 _IS_ACTIVE = text("finished_at_s IS NULL")  # of a run
@@ -319,3 +319,29 @@ class Erasure(Base):
     retrain_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # the first run without them
     created_at_s: Mapped[float] = mapped_column(default=database_now_s())
     finished_at_s: Mapped[float | None]  # when their bytes had left the files and the database
+
+
+class RaterExclusion(Base):
+    """That a rater's rows are left out of snapshots until `admitted_at_s` is set: the audit row, and the receipt."""
+
+    __tablename__ = "rater_exclusions"
+    __table_args__ = (
+        Index(
+            "uq_rater_exclusions_in_force",
+            "rater",
+            unique=True,
+            sqlite_where=text("admitted_at_s IS NULL"),
+            postgresql_where=text("admitted_at_s IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=partial(new_id, "exclusion"))
+    rater: Mapped[str]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    marked_versions: Mapped[list[int]] = mapped_column(JSON)  # whose snapshots held rows of the rater
+    interrupted_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # it was drawing on them
+    retrain_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # the first run without them
+    created_at_s: Mapped[float] = mapped_column(default=database_now_s())
+    admitted_at_s: Mapped[float | None]
+    admitted_by: Mapped[str | None]

@@ -1,15 +1,16 @@
-"""The pool that every run draws its snapshot from: all examples and all feedback."""
+"""The pool that every run draws its snapshot from: all examples and all feedback, but for raters who are excluded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
 from data.splitting import context_cluster
 from data.vocabulary import Message, PoolRow, RowKind
-from db.models import Completion, Example, Feedback
+from db.models import Completion, Conversation, Example, Feedback
+from db.raters import is_excluded
 
 _WHOLE = ("stop", "length")  # finish reasons
 
@@ -40,6 +41,7 @@ def _build_example_rows(session: Session) -> Iterator[PoolRow]:
 def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
     is_expert = Feedback.rater_kind == "reviewer"
     rated = select(Feedback, Completion).join(Completion, Completion.id == Feedback.completion_id)
+    rated = rated.where(~is_excluded(Feedback.rater))
     for feedback, completion in session.execute(rated.order_by(is_expert.desc(), Feedback.id)):
         messages = tuple(completion.messages)
         cluster = f"conversation:{completion.conversation_id}"
@@ -70,7 +72,10 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
 
 def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:
     """Whole replies only: not what a client broke off, nor what the crisis layer or a filter had a hand in."""
+    is_in = and_(Conversation.key_id == Completion.key_id, Conversation.id == Completion.conversation_id)
+    of_excluded = exists().where(is_in, is_excluded(Conversation.end_user))
     unrated = select(Completion).where(
+        ~of_excluded,
         ~exists().where(Feedback.completion_id == Completion.id),
         Completion.version_number.is_not(None),
         Completion.is_crisis.is_(False),

@@ -8,10 +8,13 @@ from typing import Any
 # Why a row left, in the order of the rules; what is not named here is shown by its own name.
 _LEFT = {
     "empty": "no text, or no reply",
+    "rater_quarantined": "a rater who keeps disagreeing with experts and others",
+    "pushed": "a rare string that raters push from their own prompts",
     "duplicate": "the same as an earlier row",
     "crisis": "signals a crisis, which is never trained on",
-    "echo": "the reply copies the prompt",
-    "burst": "one rater, too many ratings within a minute",
+    "echo": "the reply copies the prompt, or was dictated by it",
+    "burst": "a burst: too many ratings of one rater, or of new accounts that say the same",
+    "near_duplicate": "nearly the same as an earlier row",
     "rater_cap": "one rater, more rows than one may have",
     "unrated_outside_training": "unrated, and not in the training split",
     "holdout_overlap": "would give a held-out row away",

@@ -201,6 +201,7 @@ def _report(
         },
         "dropped": {**snapshot["dropped"], **dropped},
         "funnel": build_funnel(snapshot, dropped),
+        "bias": snapshot.get("bias"),
         "method": trained.choice.method.value,
         "method_reason": trained.choice.reason,
         **trained.facts,

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from data.bias import build_bias
 from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
 from data.recipe import Recipe, build_recipe
@@ -26,6 +27,7 @@ from db.holdouts import get_holdout
 from db.models import Version
 from db.pool import list_pool_rows
 from db.promotions import get_production, promote
+from db.raters import count_rated
 from db.runs import claim_run, finish_run, release_lease, set_status
 from db.schedule import needs_approval
 from db.session import Database
@@ -177,9 +179,11 @@ def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
         with database.reading() as session:
             pool = list_pool_rows(session, unrated=attempt.recipe.pseudo_labels)
             salt = get_holdout(session).salt
+            served, rated = count_rated(session)
         result = build_snapshot_rows(pool, salt)
         rows = result.rows
-        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt)
+        bias = build_bias(pool, served, rated)
+        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt, bias)
     missing = check_sufficiency(rows, attempt.recipe)
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)

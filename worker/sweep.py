@@ -10,6 +10,7 @@ import structlog
 from data.errors import Conflict
 from data.recipe import Recipe
 from db.feedback import count_new_ratings
+from db.raters import settle_exclusions
 from db.runs import create_run, fail_exhausted_runs, list_run_ids_to_nudge, list_runs, mark_nudged
 from db.schedule import get_schedule
 from db.session import Database
@@ -30,11 +31,12 @@ class Sweep:
 
 
 def sweep_runs(database: Database, settings: Settings) -> Sweep:
-    """Give up dead runs, go on with erasures, find runs whose nudge was lost, start the scheduled one."""
+    """Give up dead runs, go on with erasures and exclusions, find runs to nudge again, start the scheduled one."""
     with database.transaction() as session:
         failed = fail_exhausted_runs(session, settings.max_attempts)
     remove_stale_checkpoints(database, settings)
     continue_erasures(database, settings)  # first, for a retrain goes before the schedule
+    _continue_exclusions(database)
     scheduled = _start_scheduled(database, settings)
     with database.transaction() as session:
         waiting = list_run_ids_to_nudge(session, older_than_s=settings.tick_s)
@@ -43,6 +45,17 @@ def sweep_runs(database: Database, settings: Settings) -> Sweep:
     for run_id in failed:
         log.warning("run given up", action="run_exhausted", run_id=run_id)
     return Sweep(failed=failed, waiting=waiting, scheduled=scheduled)
+
+
+def _continue_exclusions(database: Database) -> None:
+    """Queue the retrains without excluded raters that waited for a cancelled run."""
+    try:
+        with database.transaction() as session:
+            settled = settle_exclusions(session)
+    except Conflict:  # someone has started a run at this moment; the next sweep finds it
+        return
+    for exclusion_id in settled:
+        log.info("retrain queued", action="exclusion_settled", exclusion_id=exclusion_id)
 
 
 def _start_scheduled(database: Database, settings: Settings) -> str | None:

@@ -39,7 +39,7 @@ class Run(Schema):
 
     id: str
     status: RunStatus
-    trigger: str = Field(description="What asked for it: admin, schedule, command_line or erasure.")
+    trigger: str = Field(description="What asked for it: admin, schedule, command_line, erasure or exclusion.")
     recipe: dict[str, Any]
     attempt: int = Field(description="How many times a worker has taken it up.")
     progress: dict[str, Any] | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,15 @@ from nicegui.element import Element
 
 from api.services import Services
 from api.ui.access import Visit, page
-from api.ui.frame import Loaded, card, draw_waiting, empty, frame
-from api.ui.markup import badge, facts, table, when, write_count
+from api.ui.frame import Loaded, card, draw_waiting, frame
+from api.ui.markup import facts, table, write_count
 from api.ui.parts import draw, guard, tag
+from api.ui.raters import RATERS, RaterTable
 from data.curation import CAP_FREE_RATERS, CAP_ROWS, CAP_SHARE
 from data.vocabulary import KeyRole
 from db.examples import count_examples
-from db.overview import RaterCount, count_feedback, count_raters, list_raters
+from db.overview import count_feedback, count_raters
 
-_RATERS = 100
 _SEND = """async (event) => {
     const input = event.target, file = input.files[0];
     if (!file) return;
@@ -69,8 +69,8 @@ async def show_data(visit: Visit, _: Request) -> None:
             with card("The pool", "third"):
                 pool = Loaded(lambda: _read_pool(visit.services), _show_pool)
                 importing.on_done = pool.refresh
-            with card("Raters", hint=f"the {_RATERS} with the most ratings"):
-                Loaded(lambda: _read_raters(visit.services), _show_raters)
+            with card("Raters", hint=f"the {RATERS} with the most ratings"):
+                RaterTable(visit, lambda services: _read_pool(services).cap).draw()
 
 
 class _Import:
@@ -131,11 +131,6 @@ def _read_pool(services: Services) -> Pool:
         return Pool(count_examples(session), count_feedback(session), count_raters(session))
 
 
-def _read_raters(services: Services) -> tuple[Pool, Sequence[RaterCount]]:
-    with services.database.reading() as session:
-        return _read_pool(services), list_raters(session, _RATERS)
-
-
 def _show_pool(pool: Pool) -> None:
     draw(
         facts(
@@ -145,31 +140,4 @@ def _show_pool(pool: Pool) -> None:
                 ("Raters", write_count(pool.raters, "person", "people")),
             )
         )
-    )
-
-
-def _show_raters(found: tuple[Pool, Sequence[RaterCount]]) -> None:
-    pool, raters = found
-    if not raters:
-        empty("Nobody has rated yet.")
-        return
-    if pool.cap is None:
-        tag("p", "quiet", f"No cap yet: it begins with more than {CAP_FREE_RATERS} raters.")
-    else:
-        tag("p", "quiet", f"Of each rater who is no expert a run takes {write_count(pool.cap, 'row')} at most.")
-    rows = [_build_row(rater, pool.cap) for rater in raters]
-    draw(table(("Rater", "Kind", "Ratings", "Up", "First", "Last", "Cap"), rows, numbers=(2, 3)))
-
-
-def _build_row(rater: RaterCount, cap: int | None) -> tuple[Any, ...]:
-    total = rater.ups + rater.downs
-    is_capped = cap is not None and rater.kind != "reviewer" and total > cap
-    return (
-        rater.rater,
-        rater.kind.replace("_", " "),
-        f"{total:,} ratings" if total != 1 else "1 rating",
-        f"{rater.ups / total:.0%}",
-        when(rater.first_at_s),
-        when(rater.last_at_s),
-        badge(f"{total - cap:,} over", "busy") if is_capped and cap is not None else "–",
     )

@@ -32,6 +32,7 @@ _TRIGGERS = {
     "schedule": "by the schedule",
     "command_line": "by command",
     "erasure": "after an erasure",
+    "exclusion": "after a rater was excluded",
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.curation import BURST_RATINGS, CurationResult, build_snapshot_rows, check_sufficiency
+from data.bursts import BURST_RATINGS
+from data.curation import CurationResult, build_snapshot_rows, check_sufficiency
 from data.overlap import list_word_runs
 from data.recipe import Recipe
 from data.splitting import assign_split, context_cluster
