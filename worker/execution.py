@@ -28,7 +28,9 @@ from db.schedule import needs_approval
 from db.session import Database
 from db.snapshots import save_snapshot_rows
 from db.versions import BASE_NUMBER, get_version, register_version
-from serving.artifact import load_artifact, move_artifact
+from serving.artifact import load_artifact
+from serving.artifact_store import ArtifactStore, open_store
+from serving.errors import StoreUnavailable
 from settings import Settings
 from worker.base import DIGEST_LETTERS
 from worker.continuation import remove_checkpoints, take_over
@@ -92,8 +94,8 @@ def _attempt(database: Database, settings: Settings, attempt: Attempt, keeper: L
         return None
     except RunCancelled as error:
         return Outcome(RunStatus.CANCELLED, error.message)
-    except (WorkerStopping, TrainerKilled) as error:
-        if isinstance(error, TrainerKilled) and attempt.number >= settings.max_attempts:
+    except (WorkerStopping, TrainerKilled, StoreUnavailable) as error:
+        if not isinstance(error, WorkerStopping) and attempt.number >= settings.max_attempts:
             return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {error.message}")
         log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=error.message)
         with database.transaction() as session:
@@ -170,11 +172,12 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
     with database.transaction() as session:
         set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
         base, production = get_version(session, BASE_NUMBER), get_production(session)
+    store = _open_store(settings)
     order = {
         "run_id": attempt.run_id,
         "attempt": attempt.number,
-        "base": str((settings.artifacts / base.folder).absolute()),
-        "production": str((settings.artifacts / production.folder).absolute()),
+        "base": str(store.fetch(base.folder).absolute()),
+        "production": str(store.fetch(production.folder).absolute()),
         "production_version": production.number,
         "recipe": attempt.recipe.to_dict(),
         "threads": settings.trainer_threads or count_cores(),
@@ -211,11 +214,15 @@ def _start_evaluation(database: Database, attempt: Attempt, digest: str, product
         start_evaluation(session, attempt.run_id, digest, production)
 
 
+def _open_store(settings: Settings) -> ArtifactStore:
+    return open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
+
+
 def _register(database: Database, settings: Settings, attempt: Attempt) -> Version:
     """Move the candidate among the artifacts and give it its version number."""
     artifact = load_artifact(attempt.folder / "artifact")
     name = artifact.digest[:DIGEST_LETTERS]
-    move_artifact(artifact.folder, settings.artifacts / name)
+    _open_store(settings).publish(artifact.folder, name)
     report = json.loads((attempt.folder / "report.json").read_text())
     with database.transaction() as session:
         version = register_version(
