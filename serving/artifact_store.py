@@ -91,7 +91,7 @@ class UrlStore:
     def publish(self, staged: Path, name: str) -> None:
         """See `ArtifactStore`. Every file is verified before the first is sent."""
         files = load_artifact(staged).manifest["files"]
-        with self._reaching():
+        with self._reaching(needs_all=True):
             if not self._files.exists(f"{self._root}/{name}/{MANIFEST}"):
                 for file in (*files, MANIFEST):
                     self._files.put_file(str(staged / file), f"{self._root}/{name}/{file}")
@@ -146,13 +146,13 @@ class UrlStore:
             yield
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Faults of the store as ours; a file that is not there stays what it is."""
+    def _reaching(self, *, needs_all: bool = False) -> Iterator[None]:
+        """Faults of the store as ours; a file that is not there is one of them only with `needs_all`."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except _list_faults() as error:
+            if isinstance(error, FileNotFoundError) and not needs_all:
+                raise
             raise StoreUnavailable(
                 f"The store {self._url} does not answer as it should ({error}); see RATCHET_ARTIFACTS_URL and its "
                 "credentials."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from serving.artifact import Artifact
-from serving.engine import CTranslate2Engine, Sampling
+from serving.engine import CTranslate2Engine, Generation, Sampling
 from serving.prompt import PromptRenderer
 from tests.unit.api.live import serve
 
@@ -26,7 +27,8 @@ class OpenAIServer:
     Attributes:
         models: engines by the name that they are served under; adapters are added by the endpoint.
         fault: "" or "silent", "cut" (the connection breaks after two tokens), "short" (the stream just ends there),
-            "error" (an error event), "other" (another model's name), "limit" (a window of two tokens), "texts".
+            "error" (an error event), "other" (another model's name), "limit" (a window of two tokens), "texts" (no ids),
+            "endless" (until the client leaves).
         scoring: "prompt_logprobs", "echo" or "".
         has_adapters: whether adapters can be loaded while it runs.
     """
@@ -84,6 +86,8 @@ class OpenAIServer:
         if not body.get("stream"):
             choices = [self._score(index, engine, prompt, body) for index, prompt in enumerate(prompts)]
             return JSONResponse({"model": name, "choices": choices})
+        if self.fault == "endless":
+            return StreamingResponse(self._stream_endlessly(name), media_type="text/event-stream")
         sampling = Sampling(body["max_tokens"], body["temperature"], body["top_p"], max(body["top_k"], 0))
         return StreamingResponse(self._stream(engine, prompts, sampling, name), media_type="text/event-stream")
 
@@ -91,33 +95,35 @@ class OpenAIServer:
         self, engine: CTranslate2Engine, prompts: list[list[str]], sampling: Sampling, name: str
     ) -> Iterator[str]:
         generations = engine.generate(prompts, sampling)
-        try:
-            for step in range(sampling.max_tokens + 1):
-                for index, generation in enumerate(generations):
-                    if choice := self._build_choice(
-                        index, generation.token_ids, generation.finish_reason, step, engine
-                    ):
-                        yield f"data: {json.dumps({'model': name, 'choices': [choice]})}\n\n"
-                if step == 1 and self.fault == "cut":
-                    raise ConnectionResetError("as wanted")
-                if step == 1 and self.fault == "error":
-                    yield 'data: {"error": {"message": "out of memory"}}\n\n'
-                if step == 1 and self.fault in ("short", "error"):
-                    return
-            yield "data: [DONE]\n\n"
-        except GeneratorExit:
-            self.left.set()
-            raise
+        for step in range(sampling.max_tokens + 1):
+            for index, generation in enumerate(generations):
+                if choice := self._build_choice(index, generation, step, engine.end_id):
+                    yield f"data: {json.dumps({'model': name, 'choices': [choice]})}\n\n"
+            if step == 1 and self.fault == "cut":
+                raise ConnectionResetError("as wanted")
+            if step == 1 and self.fault == "error":
+                yield 'data: {"error": {"message": "out of memory"}}\n\n'
+            if step == 1 and self.fault in ("short", "error"):
+                return
+        yield "data: [DONE]\n\n"
 
-    def _build_choice(
-        self, index: int, token_ids: list[int], reason: str, step: int, engine: CTranslate2Engine
-    ) -> dict[str, Any] | None:
+    async def _stream_endlessly(self, name: str) -> AsyncIterator[str]:
+        choice = {"index": 0, "text": "x", "token_ids": [100], "finish_reason": None}
+        try:
+            while True:
+                yield f"data: {json.dumps({'model': name, 'choices': [choice]})}\n\n"
+                await asyncio.sleep(0.01)
+        finally:
+            self.left.set()
+
+    def _build_choice(self, index: int, generation: Generation, step: int, end_id: int) -> dict[str, Any] | None:
+        token_ids, reason = generation.token_ids, str(generation.finish_reason)
         if self.fault == "limit":
             token_ids, reason = token_ids[:2], "length"
         is_last = step == (len(token_ids) if reason == "stop" else len(token_ids) - 1)
         if step > len(token_ids) or (step == len(token_ids) and not is_last):
             return None
-        shown = token_ids[step : step + 1] or ([engine.end_id] if self.shows_end else [])
+        shown = token_ids[step : step + 1] or ([end_id] if self.shows_end else [])
         choice = {"index": index, "text": "some text", "finish_reason": reason if is_last else None}
         return choice if self.fault == "texts" else choice | {"token_ids": shown}
 

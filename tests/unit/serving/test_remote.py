@@ -95,9 +95,13 @@ class TestGenerate:
     def test_ends_the_request_when_nobody_wants_more(
         self, server: OpenAIServer, build: Callable[..., RemoteEngine], prompts: list[list[str]]
     ) -> None:
-        [generation] = build().generate(prompts[:1], Sampling(max_tokens=200), lambda row, token_id: True)
-        assert generation.finish_reason == "cancelled"
-        assert len(generation.token_ids) == 1
+        server.fault = "endless"
+        heard: list[int] = []
+        [generation] = build().generate(
+            prompts[:1], Sampling(max_tokens=200), lambda row, token_id: bool(heard.append(row)) or len(heard) == 3
+        )
+        assert (generation.finish_reason, len(generation.token_ids)) == ("cancelled", 3)
+        assert server.left.wait(GENEROUS_S)
 
     @pytest.mark.parametrize(
         ("fault", "says"),
@@ -200,7 +204,7 @@ class TestChat:
         scheduler.close()
         slot.close()
 
-    def test_stops_at_a_stop_text_and_tells_the_server(self, chat: ChatService, server: OpenAIServer) -> None:
+    def test_stops_at_a_stop_text(self, chat: ChatService, server: OpenAIServer) -> None:
         whole = "".join(chat.answer(QUESTIONS[0], Sampling(max_tokens=40)))
         stop = whole[6:9]
         reply = chat.answer(QUESTIONS[0], Sampling(max_tokens=40, stop=(stop,)))
@@ -216,14 +220,16 @@ class TestChat:
         assert "".join(chat.answer(QUESTIONS[0], GREEDY))
 
     def test_lets_the_server_stop_when_a_reader_leaves(self, chat: ChatService, server: OpenAIServer) -> None:
+        server.fault = "endless"
         reply = chat.answer(QUESTIONS[0], Sampling(max_tokens=64))
+        next(iter(reply))
         reply.close()
-        assert "".join(reply) is not None
-        assert reply.result.finish_reason == "cancelled"
+        assert server.left.wait(GENEROUS_S)
 
     def test_answers_a_crisis_though_the_server_is_down(self, chat: ChatService, server: OpenAIServer) -> None:
+        server.requests.clear()
         server.fault = "silent"
         reply = chat.answer([{"role": "user", "content": "I want to kill myself."}], GREEDY)
         assert reply.is_crisis
         assert "".join(reply)
-        assert GENEROUS_S > 0
+        assert not server.requests
