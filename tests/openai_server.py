@@ -27,8 +27,8 @@ class OpenAIServer:
     Attributes:
         models: engines by the name that they are served under; adapters are added by the endpoint.
         fault: "" or "silent", "cut" (the connection breaks after two tokens), "short" (the stream just ends there),
-            "error" (an error event), "other" (another model's name), "limit" (a window of two tokens), "texts" (no ids),
-            "endless" (until the client leaves).
+            "error" (an error event), "other" (another model's name), "limit" (a window of two tokens), "texts" (and
+            no ids), "endless" (until the client leaves).
         scoring: "prompt_logprobs", "echo" or "".
         has_adapters: whether adapters can be loaded while it runs.
     """
