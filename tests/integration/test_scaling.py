@@ -45,7 +45,8 @@ def run_process(name: str, environment: dict[str, str], log: Path) -> Iterator[p
         try:
             yield process
         finally:
-            process.terminate()
+            if process.poll() is None:
+                process.terminate()
             process.wait(timeout=60)
 
 

@@ -1,0 +1,35 @@
+"""A run whose artifacts cannot be had; whole runs are in `tests/integration/test_loop.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.ingestion import read_examples
+from data.vocabulary import RunStatus
+from db.examples import add_examples
+from db.runs import create_run, get_run
+from db.session import Database
+from db.versions import ensure_base_version
+from settings import Settings
+from tests.tiny import SAMPLES
+from worker.execution import execute_run
+
+
+def test_a_store_that_is_away_takes_an_attempt_and_not_the_run(database: Database, tmp_path: Path) -> None:
+    """The run is free for the next attempt at once, and failed after the last with the reason."""
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    settings = Settings(  # type: ignore[call-arg]
+        var=tmp_path, artifacts_url=f"file://{blocked}/artifacts", max_attempts=2, _env_file=None
+    )
+    with database.transaction() as session:
+        ensure_base_version(session, "0" * 64, "base", "tiny")
+        add_examples(session, read_examples(SAMPLES / "support.csv"), "test")
+        run_id = create_run(session, {"method": "sft"}, "admin").id
+    assert execute_run(database, settings, run_id) is None
+    outcome = execute_run(database, settings, run_id)
+    assert outcome is not None
+    assert outcome.status is RunStatus.FAILED
+    assert "Given up after 2 attempts: The store" in str(outcome.reason)
+    with database.reading() as session:
+        assert get_run(session, run_id).attempt == 2
