@@ -24,7 +24,7 @@ def test_a_store_that_is_away_takes_an_attempt_and_not_the_run(database: Databas
     )
     with database.transaction() as session:
         ensure_base_version(session, "0" * 64, "base", "tiny")
-        add_examples(session, read_examples(SAMPLES / "support.csv"), "test")
+        add_examples(session, read_examples(SAMPLES / "support.csv", "support.csv").examples, "support.csv", "0" * 64)
         run_id = create_run(session, {"method": "sft"}, "admin").id
     assert execute_run(database, settings, run_id) is None
     outcome = execute_run(database, settings, run_id)
