@@ -19,7 +19,15 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     database_url: str = ""  # empty: SQLite in `var`
     broker_url: str = ""  # empty: the embedded Valkey that `ratchet up` starts
-    artifacts_url: str = ""  # empty: `var/artifacts`
+    artifacts_url: str = ""  # a folder, or a URL for fsspec such as s3://bucket/artifacts; empty: `var/artifacts`
+    artifacts_kept: int = Field(default=6, ge=3)  # copies from such a URL that stay on this machine
+    engine_url: str = (
+        ""  # OpenAI-compatible server that writes the replies, such as http://gpu:8000; empty: this process
+    )
+    engine_key: str = ""  # its API key; empty: it asks for none
+    engine_artifacts: str = ""  # the folder of the artifacts as that server sees it; empty: as we do
+    engine_timeout_s: float = Field(default=30.0, gt=0)  # it has failed when it says nothing for so long
+    engine_streams: int = Field(default=64, ge=1, le=1000)  # requests to it at once
     base_model: str = "gpt2"
     compute_type: str = "float32"  # CTranslate2 compute type of what is served: float32 or int8
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
@@ -55,8 +63,15 @@ class Settings(BaseSettings):
 
     @property
     def artifacts(self) -> Path:
-        """Folder of the artifacts."""
+        """Folder of the artifacts; where they live at a URL, of the copies on this machine."""
+        if self.remote_artifacts:
+            return self.var / "artifact-cache"
         return Path(self.artifacts_url) if self.artifacts_url else self.var / "artifacts"
+
+    @property
+    def remote_artifacts(self) -> str:
+        """URL of the artifacts; empty when they live in a folder."""
+        return self.artifacts_url if "://" in self.artifacts_url else ""
 
     @property
     def session_secret_file(self) -> Path:

@@ -17,7 +17,14 @@ from starlette.exceptions import HTTPException
 from api.logs import log
 from api.schemas.problem import Problem, ProblemError, ProblemItem
 from data.errors import Conflict, InvalidDataset, InvalidRecipe, InvalidText, NotFound, RatchetError
-from serving.errors import EngineOverloaded, EngineStopped, InvalidPrompt, ModelNotReady, PromptTooLong
+from serving.errors import (
+    EngineOverloaded,
+    EngineStopped,
+    EngineUnavailable,
+    InvalidPrompt,
+    ModelNotReady,
+    PromptTooLong,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_PROBLEMS = 20
@@ -95,6 +102,12 @@ _RULES: dict[type[Exception], Rule] = {
     TooManyReplies: Rule(429, "too_many_replies", retry_after_s=2),
     EngineOverloaded: Rule(429, "overloaded", retry_after_s=2),
     EngineStopped: Rule(503, "shutting_down", retry_after_s=5),
+    EngineUnavailable: Rule(
+        503,
+        "engine_unavailable",
+        "The engine that writes the replies does not answer; try again in a few seconds.",
+        retry_after_s=5,
+    ),
     ModelNotReady: Rule(503, "model_not_ready", retry_after_s=5),
     exc.OperationalError: _DATABASE_DOWN,
     exc.InterfaceError: _DATABASE_DOWN,

@@ -15,8 +15,11 @@ from api.limits import Limits
 from api.metrics import Metrics
 from api.watch import ProductionWatch
 from db.session import Database
+from serving.artifact_store import open_store
 from serving.chat import ChatService
 from serving.handle import load_handle
+from serving.remote import EngineClient
+from serving.remote_models import RemoteModels
 from serving.safety import SafetyLayer
 from serving.scheduler import Scheduler
 from serving.slot import LoadHandle, ModelSlot
@@ -48,11 +51,17 @@ def open_services(settings: Settings, metrics: Metrics, load: LoadHandle = load_
     with ExitStack() as stack:
         database = Database(settings.database)
         stack.callback(database.dispose)
+        decode_threads = min(settings.threads, _MAX_DECODE_THREADS)
+        if settings.engine_url:
+            client = EngineClient(settings.engine_url, settings.engine_key, settings.engine_timeout_s)
+            load = stack.enter_context(RemoteModels(client, settings.engine_artifacts)).load
+            decode_threads = settings.engine_streams  # they only wait: it is the server that batches
         slot = ModelSlot(settings.compute_type, settings.threads, load)
         stack.callback(slot.close)
-        scheduler = Scheduler(settings.queue_limit, threads=min(settings.threads, _MAX_DECODE_THREADS))
+        scheduler = Scheduler(settings.queue_limit, threads=decode_threads)
         stack.callback(scheduler.close)
-        watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics)
+        store = open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
+        watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics, store)
         stack.callback(watch.stop)
         limits = Limits(settings, metrics)
         stack.callback(limits.close)

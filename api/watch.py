@@ -19,8 +19,11 @@ from db.session import Database
 from db.swaps import record_swap
 from db.versions import get_version
 from serving.artifact import load_artifact
-from serving.errors import ArtifactInvalid, SwapFailed
+from serving.artifact_store import ArtifactStore, FolderStore
+from serving.errors import ArtifactInvalid, StoreUnavailable, SwapFailed, SwapPostponed
 from serving.slot import ModelSlot
+
+_RETRY_S = 3.0  # at most, between attempts at a version whose engine or store is away
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,32 @@ class _Attempt:
 class ProductionWatch:
     """A thread that looks at the pointer every `poll_s` seconds.
 
-    A version that fails is not tried again until the pointer moves, and the old one goes on answering. At a start
+    A version that fails is not tried again until the pointer moves, unless only its engine or its store was away: then
+    it is tried every few seconds. The old one goes on answering. At a start
     there is no old one: then the versions that were in production before are tried, newest first.
 
     Attributes:
         settled: set after the first look, however it ended.
     """
 
-    def __init__(self, database: Database, slot: ModelSlot, artifacts: Path, poll_s: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        slot: ModelSlot,
+        artifacts: Path,
+        poll_s: float,
+        metrics: Metrics,
+        store: ArtifactStore | None = None,
+    ) -> None:
         self.settled = threading.Event()
         self._database = database
         self._slot = slot
-        self._artifacts = artifacts
+        self._store = store or FolderStore(artifacts)
         self._poll_s = poll_s
         self._metrics = metrics
         self._seen_promotion: int | None = None
+        self._retry_at_s: float | None = None  # by the monotonic clock; None: nothing was postponed
+        self._failures: set[tuple[int, str]] = set()  # recorded once since the pointer moved, however often tried
         self._unrecorded: list[_Attempt] = []
         self._one_look = threading.Lock()
         self._stop = threading.Event()
@@ -91,11 +105,14 @@ class ProductionWatch:
         """Production and its predecessors, if the pointer has moved since the last look."""
         with self._database.reading() as session:
             latest = find_latest_promotion(session)
-            if latest is None or latest.id == self._seen_promotion:
+            is_due = self._retry_at_s is not None and time.monotonic() >= self._retry_at_s
+            if latest is not None and latest.id != self._seen_promotion:
+                self._failures = set()
+            if latest is None or (latest.id == self._seen_promotion and not is_due):
                 return []
             history = build_history(reversed(list_promotions(session)))
             versions = [get_version(session, number) for number in dict.fromkeys(reversed(history))]
-        self._seen_promotion = latest.id
+        self._seen_promotion, self._retry_at_s = latest.id, None
         return versions
 
     def _is_served(self, version: Version) -> bool:
@@ -105,15 +122,20 @@ class ProductionWatch:
     def _swap(self, version: Version) -> bool:
         """Whether the version took over."""
         started_s, detail = time.monotonic(), ""
-        folder = self._artifacts / version.folder
         try:
+            folder = self._store.fetch(version.folder)
             _check_digest(folder, version)
             self._slot.swap(folder, version.number)
-        except (ArtifactInvalid, SwapFailed) as error:
+        except (ArtifactInvalid, StoreUnavailable, SwapFailed) as error:
             detail = error.message
+            if isinstance(error, (StoreUnavailable, SwapPostponed)):
+                self._retry_at_s = time.monotonic() + min(_RETRY_S, self._poll_s)
         succeeded = not detail
         attempt = _Attempt(version.number, succeeded, detail, time.monotonic() - started_s)
-        self._unrecorded.append(attempt)
+        failure = (version.number, detail)
+        if succeeded or failure not in self._failures:
+            self._unrecorded.append(attempt)
+            self._failures = set() if succeeded else self._failures | {failure}
         self._metrics.swaps.labels("ok" if succeeded else "failed").inc()
         log.info("swap", action="swap", version=version.number, succeeded=succeeded, seconds=attempt.seconds)
         return succeeded

@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from serving.errors import ArtifactInvalid
@@ -88,13 +89,20 @@ def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
         raise ArtifactInvalid(
             f"{folder} does not hold exactly the files of its manifest ({odd}); take another version."
         )
+    check_names(files, str(folder))
     for name, expected in files.items():
-        if Path(name).suffix not in _ALLOWED_SUFFIXES or ".." in Path(name).parts:
-            raise ArtifactInvalid(f"{folder} holds {name}, a kind of file that no artifact has; do not load it.")
         if hash_file(folder / name) != expected:
             raise ArtifactInvalid(f"{folder / name} was changed after it was made; take another version.")
     if _digest_files(files) != digest:
         raise ArtifactInvalid(f"The manifest of {folder} does not match its own digest; take another version.")
+
+
+def check_names(names: Iterable[str], place: str) -> None:
+    """Raises ArtifactInvalid when a file's name leads out of the artifact or its type could carry code."""
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix not in _ALLOWED_SUFFIXES or ".." in path.parts or path.is_absolute():
+            raise ArtifactInvalid(f"{place} holds {name}, a kind of file that no artifact has; do not load it.")
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
@@ -93,6 +93,14 @@ class PromptRenderer:
         tokens = tokens[_count_shared(tokens, self.render(prompt_messages)) :]
         end = self._special_tokens.get("eos_token")
         return tokens[: tokens.index(end) + 1] if end in tokens else tokens
+
+    def list_ids(self, tokens: Sequence[str]) -> list[int]:
+        """The ids of tokens that this renderer made."""
+        return [cast(int, self._tokenizer.token_to_id(token)) for token in tokens]
+
+    def list_tokens(self, ids: Sequence[int]) -> list[str]:
+        """The tokens with these ids."""
+        return [cast(str, self._tokenizer.id_to_token(token_id)) for token_id in ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a whole reply, without special tokens and leading white space."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.vocabulary import Message
 from serving.engine import Sampling
-from serving.errors import ArtifactInvalid, ModelNotReady, SwapFailed
+from serving.errors import ArtifactInvalid, EngineUnavailable, ModelNotReady, SwapFailed, SwapPostponed
 from serving.handle import ModelHandle, load_handle
 
 LoadHandle = Callable[[Path, int, str, int], ModelHandle]  # see `load_handle`, the usual one
@@ -76,6 +76,7 @@ class ModelSlot:
 
         Raises:
             SwapFailed: the artifact is broken, or its model does not load or answer; nothing has changed.
+            SwapPostponed: the same, but only for now: the remote engine does not have the version yet.
         """
         with self._one_swap, ExitStack() as undo:
             started_s = time.monotonic()
@@ -84,6 +85,10 @@ class ModelSlot:
                 undo.callback(handle.retire)
                 loaded_s = time.monotonic()
                 _try_out(handle)
+            except EngineUnavailable as error:
+                raise SwapPostponed(
+                    f"Version {version} cannot take over yet ({error}); the old one goes on answering."
+                ) from error
             except (ArtifactInvalid, RuntimeError, ValueError, OSError, MemoryError) as error:
                 raise SwapFailed(
                     f"Version {version} could not take over ({error}); the old one goes on answering."

@@ -11,7 +11,8 @@ from pathlib import Path
 from data.errors import NotFound
 from db.session import Database
 from db.versions import BASE_NUMBER, ensure_base_version, get_version
-from serving.artifact import load_artifact, move_artifact
+from serving.artifact import load_artifact
+from serving.artifact_store import open_store
 from settings import Settings
 from worker.errors import BaseChanged, TrainerFailed
 
@@ -24,6 +25,7 @@ def ensure_base(settings: Settings, database: Database) -> None:
     Raises:
         TrainerFailed: the base model cannot be had; the message says how to get it.
         BaseChanged: version 0 was made from another base model.
+        StoreUnavailable: the artifact cannot be stored.
     """
     try:
         with database.reading() as session:
@@ -44,7 +46,8 @@ def _register_base(settings: Settings, database: Database) -> None:
     try:
         _prepare(settings.base_model, staged)
         digest = load_artifact(staged).digest
-        move_artifact(staged, settings.artifacts / digest[:DIGEST_LETTERS])
+        store = open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
+        store.publish(staged, digest[:DIGEST_LETTERS])
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     with database.transaction() as session:

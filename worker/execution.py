@@ -33,7 +33,9 @@ from db.schedule import needs_approval
 from db.session import Database
 from db.snapshots import save_snapshot_rows
 from db.versions import BASE_NUMBER, get_version, register_version
-from serving.artifact import load_artifact, move_artifact
+from serving.artifact import load_artifact
+from serving.artifact_store import ArtifactStore, open_store
+from serving.errors import ArtifactInvalid, StoreUnavailable
 from settings import Settings
 from worker.base import DIGEST_LETTERS
 from worker.continuation import remove_checkpoints, take_over
@@ -98,8 +100,8 @@ def _attempt(database: Database, settings: Settings, attempt: Attempt, keeper: L
         return None
     except RunCancelled as error:
         return Outcome(RunStatus.CANCELLED, error.message)
-    except (WorkerStopping, TrainerKilled) as error:
-        if isinstance(error, TrainerKilled) and attempt.number >= settings.max_attempts:
+    except (WorkerStopping, TrainerKilled, StoreUnavailable) as error:
+        if not isinstance(error, WorkerStopping) and attempt.number >= settings.max_attempts:
             return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {error.message}")
         log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=error.message)
         with database.transaction() as session:
@@ -197,14 +199,15 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
         set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
         base, production = get_version(session, BASE_NUMBER), get_production(session)
         standing = find_standing(session, dataclasses.asdict(attempt.recipe.margins))
+    store = _open_store(settings)
     order = {
         "run_id": attempt.run_id,
         "attempt": attempt.number,
-        "base": str((settings.artifacts / base.folder).absolute()),
-        "production": str((settings.artifacts / production.folder).absolute()),
+        "base": str(store.fetch(base.folder).absolute()),
+        "production": str(store.fetch(production.folder).absolute()),
         "production_version": production.number,
-        "anchor": _find_folder(settings, standing.anchor),
-        "previous": _find_folder(settings, standing.previous),
+        "anchor": _fetch(store, standing.anchor),
+        "previous": _fetch(store, standing.previous),
         "holdout_cache": str(settings.holdout_cache.absolute()),
         "recipe": attempt.recipe.to_dict(),
         "threads": settings.trainer_threads or count_cores(),
@@ -218,9 +221,12 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
     return production.number
 
 
-def _find_folder(settings: Settings, version: Version | None) -> str | None:
-    """Where the artifact of a version is; None where there is none, so that nothing is compared with it."""
-    folder = None if version is None else (settings.artifacts / version.folder).absolute()
+def _fetch(store: ArtifactStore, version: Version | None) -> str | None:
+    """The folder of a version's artifact here; None where it is gone, so that nothing is compared with it."""
+    try:
+        folder = None if version is None else store.fetch(version.folder).absolute()
+    except ArtifactInvalid:
+        return None
     return str(folder) if folder and folder.exists() else None
 
 
@@ -252,6 +258,10 @@ def _start_evaluation(database: Database, attempt: Attempt, digest: str, product
         start_evaluation(session, attempt.run_id, digest, production)
 
 
+def _open_store(settings: Settings) -> ArtifactStore:
+    return open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
+
+
 def _register(database: Database, settings: Settings, attempt: Attempt) -> Version:
     """Move the candidate among the artifacts and give it its version number.
 
@@ -259,7 +269,7 @@ def _register(database: Database, settings: Settings, attempt: Attempt) -> Versi
     """
     artifact = load_artifact(attempt.folder / "artifact")
     name = artifact.digest[:DIGEST_LETTERS]
-    move_artifact(artifact.folder, settings.artifacts / name)
+    _open_store(settings).publish(artifact.folder, name)
     report = hide_holdout(_read_report(attempt))
     with database.transaction() as session:
         version = register_version(

@@ -1,17 +1,20 @@
-"""An attempt that ends before any training: the hold-out is retired."""
+"""Attempts that end before any training; whole runs are in `tests/integration/test_loop.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from data.ingestion import read_examples
 from data.vocabulary import RunStatus
+from db.examples import add_examples
 from db.holdouts import open_holdout
 from db.promotions import promote
-from db.runs import create_run
+from db.runs import create_run, get_run
 from db.session import Database
 from db.versions import ensure_base_version
 from settings import Settings
 from tests.rows import add_trained_version
+from tests.tiny import SAMPLES
 from worker.execution import Outcome, execute_run
 
 
@@ -41,3 +44,23 @@ def test_a_retired_hold_out_judges_nobody_until_a_new_one_is_drawn(database: Dat
     assert outcome is not None and outcome.status is RunStatus.SKIPPED  # nobody has rated anything
     assert "retired" not in str(outcome.reason)
     assert list(tmp_path.glob("runs/*/*/snapshot"))
+
+
+def test_a_store_that_is_away_takes_an_attempt_and_not_the_run(database: Database, tmp_path: Path) -> None:
+    """The run is free for the next attempt at once, and failed after the last with the reason."""
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    settings = Settings(  # type: ignore[call-arg]
+        var=tmp_path, artifacts_url=f"file://{blocked}/artifacts", max_attempts=2, _env_file=None
+    )
+    with database.transaction() as session:
+        ensure_base_version(session, "0" * 64, "base", "tiny")
+        add_examples(session, read_examples(SAMPLES / "support.csv", "support.csv").examples, "support.csv", "0" * 64)
+        run_id = create_run(session, {"method": "sft"}, "admin").id
+    assert execute_run(database, settings, run_id) is None
+    outcome = execute_run(database, settings, run_id)
+    assert outcome is not None
+    assert outcome.status is RunStatus.FAILED
+    assert "Given up after 2 attempts: The store" in str(outcome.reason)
+    with database.reading() as session:
+        assert get_run(session, run_id).attempt == 2
