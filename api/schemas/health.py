@@ -16,7 +16,9 @@ class Health(Schema):
 class Readiness(Schema):
     """Requests are answered, by this version."""
 
-    model_config = example(status="ready", version=7, model="ratchet-v7", digest="9b2e", production=7, is_fallback=False)
+    model_config = example(
+        status="ready", version=7, model="ratchet-v7", digest="9b2e", production=7, is_fallback=False
+    )
 
     status: Literal["ready"] = "ready"
     version: int
