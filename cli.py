@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from cli_holdout import holdout_app
+from cli_operations import operations_app
 from cli_raters import raters_app
 from cli_safety import safety_app
 from data.errors import InvalidDataset, InvalidRecipe, RatchetError
@@ -41,6 +43,7 @@ app.add_typer(db_app, name="db")
 app.add_typer(safety_app, name="safety")
 app.add_typer(holdout_app, name="holdout")
 app.add_typer(raters_app, name="raters")
+app.add_typer(operations_app)
 console, errors = Console(), Console(stderr=True)
 
 _WORKER_ANSWER_S = 3.0  # how long `improve --wait` waits for a sign of a worker
@@ -100,18 +103,32 @@ def api() -> None:
     serve(create_app(settings), settings)
 
 
+class QueueChoice(StrEnum):
+    """What a worker carries out."""
+
+    TRAIN = "train"  # runs; needs the packages of training
+    DEFAULT = "default"  # the sweep and what else is short
+
+
 @app.command()
-def worker() -> None:
-    """Carry out runs."""
+def worker(
+    queue: Annotated[list[QueueChoice] | None, typer.Option(help="Only this queue; all without it.")] = None,
+) -> None:
+    """Carry out runs and sweeps."""
     from worker.base import ensure_base
     from worker.queue import get_celery
 
     settings = get_settings()
     _require_broker(settings)
-    ensure_base(settings, Database(settings.database))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the worker listens to it
+    queues = queue or list(QueueChoice)
+    if QueueChoice.TRAIN in queues:
+        ensure_base(settings, Database(settings.database))
     get_celery().worker_main(
         [
             "worker",
+            f"--queues={','.join(queues)}",
+            f"--hostname={'-'.join(queues)}@%h",
             "--pool=threads",
             "--concurrency=4",
             "--loglevel=WARNING",
@@ -127,6 +144,7 @@ def beat() -> None:
     from worker.queue import get_celery
 
     _require_broker(get_settings())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until beat listens to it
     get_celery().Beat(loglevel="WARNING").run()
 
 

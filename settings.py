@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for
     trainer_threads: int = Field(default=0, ge=0, le=256)  # processor threads for training; 0: the physical cores
     trunk_cache_gb: float = Field(default=4.0, ge=0)  # 10^9 bytes kept of the frozen lower blocks' output; 0: none
+    # Retention, carried out at each tick; 0 keeps everything.
+    keep_unrated_days: float = Field(default=0.0, ge=0)  # completions without feedback go after so many days
+    keep_run_folders: int = Field(default=0, ge=0)  # folders of the newest ended runs that stay
+    keep_artifacts: int = Field(default=0, ge=0)  # newest versions whose weights stay, beside those once in production
     reviews_per_item: int = Field(default=2, ge=1)  # reviewers that the queue shows one reply to
 
     @property

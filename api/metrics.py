@@ -41,6 +41,9 @@ class Metrics:
             "ratchet_filtered", "Times that the output filter left something out.", ("rule",), registry=self._registry
         )
         self.swaps = Counter("ratchet_swaps", "Attempts to change the version.", ("outcome",), registry=self._registry)
+        self.fallback = Gauge(
+            "ratchet_fallback", "1 while production does not load and another version answers.", registry=self._registry
+        )
         self._waiting = Gauge("ratchet_chat_waiting", "Chat requests in the queue.", registry=self._registry)
         self._running = Gauge("ratchet_chat_running", "Replies being generated.", registry=self._registry)
         self._version = Gauge(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,6 +18,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until the process is told to end."""
     gc.collect()
     gc.freeze()  # what was imported stays; looking through it for garbage would stop every reply for 0.1 s
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has shut down
     uvicorn.run(
         app,
         host=settings.host,

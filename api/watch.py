@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,15 +36,29 @@ class _Attempt:
     seconds: float
 
 
+_Fingerprint = tuple[tuple[str, int, int, int], ...]  # name, inode, size and time of change of each file
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """Production that did not load, and how its files looked."""
+
+    version: Version
+    tried: _Fingerprint  # when it was last tried
+    seen: _Fingerprint  # at the last look
+
+
 class ProductionWatch:
     """A thread that looks at the pointer every `poll_s` seconds.
 
-    A version that fails is not tried again until the pointer moves, unless only its engine or its store was away: then
-    it is tried every few seconds. The old one goes on answering. At a start
-    there is no old one: then the versions that were in production before are tried, newest first.
+    A version that fails is not tried again until the pointer moves or its files change and then rest; one whose engine
+    or store was away is tried every few seconds. The old one goes on answering. At a start there is no old one: then
+    the versions that were in production before are tried, newest first. Once production is mended it takes its place
+    back.
 
     Attributes:
         settled: set after the first look, however it ended.
+        production: the version that the pointer led to at the last look; None before one was promoted.
     """
 
     def __init__(
@@ -59,12 +73,15 @@ class ProductionWatch:
         self.settled = threading.Event()
         self._database = database
         self._slot = slot
+        self._artifacts = artifacts  # for a store at a URL the copies on this machine
         self._store = store or FolderStore(artifacts)
         self._poll_s = poll_s
         self._metrics = metrics
         self._seen_promotion: int | None = None
         self._retry_at_s: float | None = None  # by the monotonic clock; None: nothing was postponed
         self._failures: set[tuple[int, str]] = set()  # recorded once since the pointer moved, however often tried
+        self.production: int | None = None
+        self._broken: _Broken | None = None
         self._unrecorded: list[_Attempt] = []
         self._one_look = threading.Lock()
         self._stop = threading.Event()
@@ -87,10 +104,47 @@ class ProductionWatch:
         """
         with self._one_look:
             self._record_attempts()
-            for version in self._list_wanted():
-                if self._is_served(version) or self._swap(version) or self._slot.current is not None:
-                    break
+            wanted = self._list_wanted()
+            if wanted:
+                self._follow(wanted)
+            elif self._broken is not None:
+                self._retry(self._broken)
             self._record_attempts()
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether production did not load, so that an earlier version answers in its place."""
+        return self._broken is not None
+
+    def _follow(self, wanted: list[Version]) -> None:
+        """Serve the first that can be; what answers already is better than those after it."""
+        production = wanted[0]
+        fingerprint = _read_fingerprint(self._artifacts / production.folder)  # before: a change meanwhile counts
+        for version in wanted:
+            if self._is_served(version) or self._swap(version) or self._slot.current is not None:
+                break
+        is_served = self._is_served(production)
+        self._broken = None if is_served else _Broken(production, fingerprint, fingerprint)
+        self._metrics.fallback.set(0 if is_served else 1)
+        if not is_served:
+            current = self._slot.current
+            log.warning(
+                "production does not load",
+                action="fallback",
+                production=production.number,
+                served=current.version if current else None,
+                remedy="restore its folder from a backup, or promote another version",
+            )
+
+    def _retry(self, broken: _Broken) -> None:
+        """Try production again once its files have changed and then stayed the same for one look."""
+        now = _read_fingerprint(self._artifacts / broken.version.folder)
+        is_ready = now not in ((), broken.tried) and now == broken.seen
+        self._broken = replace(broken, seen=now)
+        if is_ready:
+            self._follow([broken.version])
+            if self._broken is None:
+                log.info("production is mended", action="fallback_ended", production=broken.version.number)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -113,6 +167,7 @@ class ProductionWatch:
             history = build_history(reversed(list_promotions(session)))
             versions = [get_version(session, number) for number in dict.fromkeys(reversed(history))]
         self._seen_promotion, self._retry_at_s = latest.id, None
+        self.production = versions[0].number
         return versions
 
     def _is_served(self, version: Version) -> bool:
@@ -156,3 +211,12 @@ def _check_digest(folder: Path, version: Version) -> None:
         raise ArtifactInvalid(
             f"{folder} holds another artifact than version {version.number}; restore it, or promote another version."
         )
+
+
+def _read_fingerprint(folder: Path) -> _Fingerprint:
+    """Cheap enough for each look; empty when the folder is missing or changes at this moment."""
+    try:
+        files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    except OSError:
+        return ()
+    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in files)

@@ -51,7 +51,7 @@ def find_revision(url: str) -> str | None:
     if build_url(url).get_backend_name() == "sqlite" and not Path(str(database)).exists():
         return None  # to connect would make the file
     engine = _build_engine(url)
-    with engine.connect() as connection:
+    with engine.connect().execution_options(sqlite_read_only=True) as connection:  # no turn among writers is waited for
         return MigrationContext.configure(connection).get_current_revision()
 
 

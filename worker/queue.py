@@ -11,6 +11,7 @@ from settings import Settings, get_settings
 
 EXECUTE = "runs.execute"
 TICK = "runs.tick"
+TRAIN_QUEUE, DEFAULT_QUEUE = "train", "default"  # a run may take hours, so what is short does not wait behind it
 _CONNECT_TIMEOUT_S = 2.0
 
 
@@ -19,6 +20,8 @@ def build_celery(settings: Settings) -> Celery:
     app = Celery("ratchet", broker=settings.broker, include=["worker.tasks"])
     app.conf.update(
         task_ignore_result=True,
+        task_default_queue=DEFAULT_QUEUE,
+        task_routes={EXECUTE: {"queue": TRAIN_QUEUE}},
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_timeout": 30.0},
         worker_prefetch_multiplier=1,

@@ -17,6 +17,7 @@ from db.session import Database
 from settings import Settings
 from worker.continuation import remove_stale_checkpoints
 from worker.erasure import continue_erasures
+from worker.retention import apply_retention
 
 log = structlog.get_logger()
 
@@ -31,7 +32,8 @@ class Sweep:
 
 
 def sweep_runs(database: Database, settings: Settings) -> Sweep:
-    """Give up dead runs, go on with erasures and exclusions, find runs to nudge again, start the scheduled one."""
+    """Give up dead runs, go on with erasures and exclusions, find runs to nudge, start the scheduled one, and remove
+    what is not kept."""
     with database.transaction() as session:
         failed = fail_exhausted_runs(session, settings.max_attempts)
     remove_stale_checkpoints(database, settings)
@@ -42,6 +44,7 @@ def sweep_runs(database: Database, settings: Settings) -> Sweep:
         waiting = list_run_ids_to_nudge(session, older_than_s=settings.tick_s)
         for run_id in waiting:
             mark_nudged(session, run_id)
+    apply_retention(database, settings)
     for run_id in failed:
         log.warning("run given up", action="run_exhausted", run_id=run_id)
     return Sweep(failed=failed, waiting=waiting, scheduled=scheduled)

@@ -29,7 +29,13 @@ def read_readiness(services: ServicesDep) -> Readiness:
     current = services.slot.current
     if current is None:
         raise ModelNotReady
-    return Readiness(version=current.version, model=build_model_name(current.version), digest=current.digest)
+    return Readiness(
+        version=current.version,
+        model=build_model_name(current.version),
+        digest=current.digest,
+        production=services.watch.production,
+        is_fallback=services.watch.is_fallback,
+    )
 
 
 @router.get("/metrics", dependencies=[PUBLIC], response_class=PlainTextResponse)

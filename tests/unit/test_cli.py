@@ -48,6 +48,9 @@ COMMANDS = [
     "rollback",
     "demo",
     "tensorboard",
+    "doctor",
+    "backup",
+    "restore",
 ]
 
 

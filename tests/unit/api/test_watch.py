@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,30 @@ class TestLook:
         watch.look()
         assert served(slot) == 0
         assert list_outcomes(database) == [(1, False), (0, True)]
+
+    def test_falls_back_when_a_byte_is_flipped_and_returns_when_it_is_mended(
+        self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
+    ) -> None:
+        root = shutil.copytree(artifacts.root, tmp_path / "artifacts")
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        promote_first(database)
+        weights = root / artifacts.folders[1] / "ctranslate2" / "model.bin"
+        sound = weights.read_bytes()
+        weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        metrics = Metrics()
+        watch = ProductionWatch(database, slot, root, 0.01, metrics)
+        watch.look()
+        watch.look()
+        assert (served(slot), watch.production, watch.is_fallback) == (0, 1, True)
+        assert b"ratchet_fallback 1.0" in metrics.render()
+        weights.write_bytes(sound)
+        watch.look()  # sees that the files have changed
+        assert served(slot) == 0
+        watch.look()  # and now that they rest
+        assert (served(slot), watch.production, watch.is_fallback) == (1, 1, False)
+        assert b"ratchet_fallback 0.0" in metrics.render()
+        assert list_outcomes(database) == [(1, False), (0, True), (1, True)]
 
 
 class TestStart:

@@ -15,16 +15,16 @@ TEXT = "Context,Response\nCafé?,Yes — 你好\n"
 
 
 class TestReadUtf8:
-    @pytest.mark.parametrize("packed", [TEXT.encode(), TEXT.encode("utf-8-sig"), gzip.compress(TEXT.encode())])
+    @pytest.mark.parametrize("packed", [TEXT.encode(), TEXT.encode("utf-8-sig"), gzip.compress(TEXT.encode(), mtime=0)])
     def test_gives_plain_utf8(self, packed: bytes, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(packed)
         assert read_utf8(packed, "a.csv") == read_utf8(tmp_path / "a.csv", "a.csv") == TEXT.encode()
 
     def test_joins_the_members_of_one_gzip_file(self) -> None:
-        assert read_utf8(gzip.compress(b"one\n") + gzip.compress(b"two\n"), "a.csv.gz") == b"one\ntwo\n"
+        assert read_utf8(gzip.compress(b"one\n", mtime=0) + gzip.compress(b"two\n"), "a.csv.gz") == b"one\ntwo\n"
 
     def test_lets_a_small_file_have_any_ratio(self) -> None:
-        assert read_utf8(gzip.compress(b"a" * 1_000_000), "a.csv.gz") == b"a" * 1_000_000
+        assert read_utf8(gzip.compress(b"a" * 1_000_000, mtime=0), "a.csv.gz") == b"a" * 1_000_000
 
     @pytest.mark.parametrize(
         ("packed", "complaint"),
@@ -32,7 +32,7 @@ class TestReadUtf8:
             (b"", "the file is empty"),
             (b" \n\r\n", "the file is empty"),
             (b"\xef\xbb\xbf", "the file is empty"),
-            (gzip.compress(b""), "the file is empty"),
+            (gzip.compress(b"", mtime=0), "the file is empty"),
             (TEXT.encode("utf-16"), "UTF-16 or UTF-32; save it as UTF-8"),
             (TEXT.encode("utf-32"), "UTF-16 or UTF-32; save it as UTF-8"),
             (TEXT.encode("utf-16-le"), "UTF-16 or UTF-32; save it as UTF-8"),
@@ -40,9 +40,9 @@ class TestReadUtf8:
             (b"Context,Response\na,caf\xe9\n", "line 2: byte 0xe9 at offset 22 is not UTF-8"),
             (b"Context,Response\na,\xed\xa0\x80\n", "line 2: byte 0xed at offset 19 is not UTF-8"),
             (b"Context,Response\na,b\nc,d\x00e\n", "line 3: there is a NUL at offset 24"),
-            (gzip.compress(b"x" * 1_000_001), "more than 100 times its size"),
-            (gzip.compress(TEXT.encode())[:-9], "damaged or cut short"),
-            (gzip.compress(TEXT.encode()) + b"more", "damaged or cut short"),
+            (gzip.compress(b"x" * 1_000_001, mtime=0), "more than 100 times its size"),
+            (gzip.compress(TEXT.encode(), mtime=0)[:-9], "damaged or cut short"),
+            (gzip.compress(TEXT.encode(), mtime=0) + b"more", "damaged or cut short"),
             (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff\xff", "damaged or cut short"),
         ],
     )
@@ -64,8 +64,8 @@ class TestReadUtf8:
             read_utf8(b"x" * 11, "a.csv", max_bytes=10)
 
     def test_refuses_above_the_unpacked_limit_whatever_the_ratio(self) -> None:
-        noise = gzip.compress(os.urandom(4_000_000), compresslevel=1)
-        zeros = gzip.compress(bytes(50_000_000), compresslevel=1) * (MAX_UNPACKED_BYTES // 50_000_000)
+        noise = gzip.compress(os.urandom(4_000_000), compresslevel=1, mtime=0)
+        zeros = gzip.compress(bytes(50_000_000), compresslevel=1, mtime=0) * (MAX_UNPACKED_BYTES // 50_000_000)
         with pytest.raises(InvalidDataset, match="unpacks to more than 50,000,000 bytes"):
             read_utf8(noise + zeros, "a.csv.gz")
 

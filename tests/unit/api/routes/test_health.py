@@ -17,6 +17,8 @@ class TestReadReadiness:
             "version": 0,
             "model": "ratchet-v0",
             "digest": artifacts.digests[0],
+            "production": 0,
+            "is_fallback": False,
         }
 
     def test_is_not_ready_without_a_model(self, live: Live) -> None:

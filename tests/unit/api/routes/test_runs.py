@@ -10,7 +10,7 @@ from tests.rows import add_finished_run
 from tests.unit.api.live import Artifacts, Live, read_pages, start_app
 
 URL = "/v1/admin/runs"
-QUEUE = "celery"
+QUEUE = "train"
 
 
 def find_nudge_time(live: Live, run_id: str) -> float | None:
