@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
+.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -73,3 +73,12 @@ bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first
 
 bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
 	$(BIN)/python benchmarks/ui_latency.py
+
+bench-loop: setup  ## Simulated raters over several cycles, judged by rules that training never sees (an hour a scenario)
+	$(BIN)/python -m benchmarks.loop
+
+bench-recipes: setup  ## Which training wins from 600 ratings, three seeds each (hours; goes on where it was stopped)
+	$(BIN)/python -m benchmarks.recipes
+
+bench-gate-trained: setup  ## False promotions among 60 really trained candidates (hours; goes on where it was stopped)
+	$(BIN)/python -m benchmarks.gate_trained
