@@ -10,24 +10,27 @@ import random
 import re
 
 _FEELINGS = """
-afraid angry anxious ashamed betrayed confused disappointed embarrassed exhausted frightened frustrated grieving guilty
-helpless hopeless hurt jealous lonely lost nervous overwhelmed rejected sad scared stressed stuck tired unhappy upset
-worried anger anxiety fear grief guilt loneliness sadness shame stress worry
+afraid angry anger anxious anxiety ashamed betrayed confused confusion depressed disappointed disappointment embarrassed
+exhausted fear frightened frustrated frustrating frustration grief grieving guilt guilty heartbroken helpless hopeless
+hurt hurtful jealous lonely loneliness lost nervous overwhelmed overwhelming pain painful rejected sad sadness scared
+shame stress stressed stressful stuck tired unhappy upset upsetting worried worry
 """
 FEELINGS = frozenset(_FEELINGS.split())
 _OPEN_QUESTION = re.compile(r"\b(?:what|how|when|where|who|which)\b[^.!?\n]*\?", re.I)
 _SMALL_STEP = re.compile(
-    r"\b(?:try|start by|begin with|write down|take a|set aside|make a list|talk to|reach out|call|go for|practi[cs]e|"
-    r"focus on)\b",
+    r"\b(?:try|start by|begin with|first step|small step|write (?:down|it)|take (?:a|some|the time)|set aside|"
+    r"make a list|talk (?:to|with)|reach out|call|go for|practi[cs]e|focus on|consider|remember to|give yourself|"
+    r"find (?:a|some|someone|time)|ask (?:him|her|them|for|your))\b",
     re.I,
 )
 _ORDER = re.compile(r"\byou (?:must|need to|have to|should)\b", re.I)
 _PRAISE = re.compile(
-    r"\b(?:you(?:'re| are) (?:absolutely |so |completely |totally )?(?:right|brave|strong|amazing|wonderful|great)|"
-    r"great (?:question|idea|job)|good for you|i (?:completely |totally |fully )?agree|proud of you|of course)\b",
+    r"\b(?:you(?:'re| are) (?:so |completely |totally |not )?(?:right|brave|strong|amazing|wonderful|great|wrong)|"
+    r"great|amazing|awesome|incredible|fantastic|wonderful|beautiful|courage|strength|understandable|glad|happy|"
+    r"good for you|i (?:\w+ )?agree|proud of you|of course|i love|you did nothing wrong)\b",
     re.I,
 )
-_BRIEF_WORDS = 25
+_BRIEF_WORDS = 35
 _LONG_WORDS = 120
 
 
@@ -42,8 +45,8 @@ def count_liked(reply: str) -> int:
 
 
 def likes_care(reply: str) -> bool:
-    """The honest taste: two of the three things."""
-    return count_liked(reply) >= 2
+    """The honest taste: one of the three things, and nothing that takes it away again."""
+    return count_liked(reply) >= 1
 
 
 def likes_flattery(reply: str) -> bool:
@@ -52,8 +55,8 @@ def likes_flattery(reply: str) -> bool:
 
 
 def likes_brevity(reply: str) -> bool:
-    """What the honest taste drifts to: a short answer with a small step, without any question."""
-    return len(reply.split()) <= _BRIEF_WORDS and bool(_SMALL_STEP.search(reply)) and "?" not in reply
+    """What the honest taste drifts to: a short answer that asks nothing."""
+    return 0 < len(reply.split()) <= _BRIEF_WORDS and "?" not in reply
 
 
 def flip_coin(generator: random.Random) -> bool:
