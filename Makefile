@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui bench-poison
+.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -84,3 +84,11 @@ bench-ui: setup  ## First paint and page handlers with 100,000 completions in th
 
 bench-poison: setup  ## Poisoned thumbs: rows of attackers excluded, honest rows lost, with and without the defences
 	$(BIN)/python -m benchmarks.poison
+bench-loop: setup  ## Simulated raters over several cycles, judged by rules that training never sees (an hour a scenario)
+	$(BIN)/python -m benchmarks.loop
+
+bench-recipes: setup  ## Which training wins from 600 ratings, three seeds each (hours; goes on where it was stopped)
+	$(BIN)/python -m benchmarks.recipes
+
+bench-gate-trained: setup  ## False promotions among 60 really trained candidates (hours; goes on where it was stopped)
+	$(BIN)/python -m benchmarks.gate_trained

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +67,12 @@ class Client:
     requests: int = 0
     failures: int = 0
 
-    def chat(self, context: str) -> dict[str, Any] | None:
+    def chat(self, context: str, tokens: int = REPLY_TOKENS, temperature: float = 0.8) -> dict[str, Any] | None:
         """One reply, or None after a failure."""
         body = {
             "messages": [{"role": "user", "content": context}],
-            "max_tokens": REPLY_TOKENS,
-            "temperature": 0.8,
+            "max_tokens": tokens,
+            "temperature": temperature,
         }
         return self._post("/v1/chat/completions", body)
 
@@ -109,8 +109,8 @@ def run_demo(console: Console) -> int:
     shutil.rmtree(settings.var, ignore_errors=True)
     settings.var.mkdir(parents=True)
     with (
-        _stack(base_model, settings.var) as address,
-        _open_clients(settings.database, address) as (client, admin, keys),
+        open_stack(base_model, settings.var) as address,
+        open_clients(settings.database, address) as (client, admin, keys),
     ):
         report = _turn_the_loop(console, client, admin) | {"base_model": base_model}
         report["minutes"] = round((time.monotonic() - started_s) / 60, 2)
@@ -148,7 +148,7 @@ def _chat_and_rate(client: Client, number: int, context: str) -> bool:
     completion = client.chat(context)
     if completion is None:
         return False
-    is_up = likes(_text(completion))
+    is_up = likes(read_reply(completion))
     client.rate(completion, "up" if is_up else "down", f"simulated-{number % 80}")
     return is_up
 
@@ -229,8 +229,8 @@ def _summarise(
     )
     for context, old, new in list(zip(unseen, before, after, strict=True))[:2]:
         console.print(f"\n[bold]> {context}[/]", highlight=False)
-        console.print(f"  before: {_text(old)}", highlight=False, markup=False)
-        console.print(f"  after:  {_text(new)}", highlight=False, markup=False)
+        console.print(f"  before: {read_reply(old)}", highlight=False, markup=False)
+        console.print(f"  after:  {read_reply(new)}", highlight=False, markup=False)
     console.print(f"\n{client.requests} requests, {client.failures} failed.", highlight=False)
     return {
         "versions": {"before": 0, "after": version},
@@ -245,7 +245,9 @@ def _summarise(
 
 def _compare_shares(before: list[dict[str, Any] | None], after: list[dict[str, Any] | None]) -> dict[str, float]:
     """Up shares and the 95 % t interval of their paired difference."""
-    pairs = [(likes(_text(old)), likes(_text(new))) for old, new in zip(before, after, strict=True) if old and new]
+    pairs = [
+        (likes(read_reply(old)), likes(read_reply(new))) for old, new in zip(before, after, strict=True) if old and new
+    ]
     old, new = np.array(pairs, dtype=float).T
     difference = new - old
     half = float(stats.t.ppf(0.975, len(pairs) - 1)) * float(difference.std(ddof=1)) / math.sqrt(len(pairs))
@@ -269,14 +271,15 @@ def _choose_base() -> str:
 
 
 @contextlib.contextmanager
-def _stack(base_model: str, folder: Path) -> Iterator[str]:
-    """The embedded stack on a free port, stopped at the end."""
+def open_stack(base_model: str, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The embedded stack on a free port, stopped at the end; `settings` are variables of its environment."""
     port = os.environ.get("RATCHET_PORT") or str(_find_free_port())
     environment = os.environ | {
         "RATCHET_BASE_MODEL": base_model,
         "RATCHET_PORT": port,
         "RATCHET_VAR": str(folder),
         "RATCHET_VISITOR_CHAT": "true",
+        **(settings or {}),
     }
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
@@ -304,7 +307,8 @@ def _await_ready(process: subprocess.Popen[bytes], address: str, folder: Path) -
 
 
 @contextlib.contextmanager
-def _open_clients(database_url: str, address: str) -> Iterator[tuple[Client, httpx.Client, dict[str, str]]]:
+def open_clients(database_url: str, address: str) -> Iterator[tuple[Client, httpx.Client, dict[str, str]]]:
+    """A chat client, an admin's, and the keys of both by role."""
     database = Database(database_url)
     with database.transaction() as session:
         keys = {role.value: create_key(session, role, "demo")[1] for role in (KeyRole.CLIENT, KeyRole.ADMIN)}
@@ -333,7 +337,8 @@ def _read_contexts() -> list[str]:
         return [row["Context"] for row in csv.DictReader(file)]
 
 
-def _text(completion: dict[str, Any] | None) -> str:
+def read_reply(completion: dict[str, Any] | None) -> str:
+    """The text of a completion; empty where there is none."""
     return str(completion["choices"][0]["message"]["content"]) if completion else ""
 
 

@@ -1,0 +1,124 @@
+"""One scenario from the first chat to its figures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loop.lines import FileLine, Line, Turn
+from benchmarks.loop.measures import (
+    compare_on_gameable,
+    compare_versions,
+    measure_attack,
+    measure_forgetting,
+    measure_harm,
+    read_references,
+    select_safety_items,
+)
+from benchmarks.loop.scenarios import Scenario, rate_replies
+from benchmarks.loop.texts import Texts
+from data.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long and how much."""
+
+    work: Path
+    base: str
+    recipe: Recipe
+    cycles: int
+    ratings: int  # in each cycle
+    safety_items: int  # 0: all
+    seed: int = 0
+
+
+def play_on_files(scenario: Scenario, settings: Settings, texts: Texts) -> dict[str, Any]:
+    """The scenario without database and broker; one with attackers is played without the defences as well."""
+    arms = {"defended": True, "undefended": False} if scenario.attackers else {"defended": True}
+    figures = {}
+    for name, is_defended in arms.items():
+        line = FileLine(
+            settings.work / f"{scenario.name}-{name}",
+            settings.base,
+            settings.recipe,
+            texts.examples,
+            attackers=scenario.attackers,
+            is_defended=is_defended,
+            is_warm=scenario.warm,
+            seed=settings.seed,
+        )
+        figures[name] = play(scenario, line, settings, texts)
+    return figures if scenario.attackers else figures["defended"]
+
+
+def play(scenario: Scenario, line: Line, settings: Settings, texts: Texts) -> dict[str, Any]:
+    """Chat, rate and improve, cycle after cycle; then measure what answers now against version 0."""
+    cycles, after_first, references = [], None, None
+    for cycle in range(settings.cycles):
+        told, turn = _turn(scenario, line, settings, texts, cycle)
+        cycles.append(told)
+        print(f"  cycle {cycle}: {told['up_share']:.0%} up, {told['verdict']}: {told['sentence']}", flush=True)
+        if turn.snapshot and references is None:
+            references, after_first = read_references(turn.snapshot), line.production
+        _tidy(turn, keep=(line.production, line.first))
+    return {"cycles": cycles, **_measure(scenario, line, settings, texts, after_first, references)}
+
+
+def _turn(scenario: Scenario, line: Line, settings: Settings, texts: Texts, cycle: int) -> tuple[dict[str, Any], Turn]:
+    contexts = [scenario.mark(context) for context in texts.draw(settings.ratings, cycle)]
+    replies = line.chat(contexts, cycle)
+    thumbs = rate_replies(scenario, contexts, replies, cycle, settings.cycles, settings.seed)
+    turn = line.learn(thumbs, cycle)
+    told = {
+        "cycle": cycle,
+        "ratings": len(thumbs),
+        "up_share": round(float(np.mean([thumb.is_up for thumb in thumbs])), 4),
+        "verdict": turn.judged.verdict,
+        "sentence": turn.judged.sentence,
+        "p": turn.judged.p,
+        "alpha": turn.judged.alpha,
+        "run_s": round(turn.seconds, 1),
+    }
+    if turn.candidate and turn.candidate.exists():  # what was refused is judged as well: was the gate right?
+        judged = compare_versions(line.first, turn.candidate, texts.judged, settings.recipe.reply_tokens)
+        told["candidate"] = judged
+    return told, turn
+
+
+def _tidy(turn: Turn, keep: Sequence[Path]) -> None:
+    """Remove what takes gigabytes: an artifact that nobody will ask again, and the reward model of its run."""
+    if turn.candidate and turn.snapshot and turn.candidate.parent == turn.snapshot.parent:
+        shutil.rmtree(turn.candidate.parent / "reward", ignore_errors=True)
+        if turn.candidate not in keep:
+            shutil.rmtree(turn.candidate, ignore_errors=True)
+
+
+def _measure(
+    scenario: Scenario,
+    line: Line,
+    settings: Settings,
+    texts: Texts,
+    after_first: Path | None,
+    references: Any,
+) -> dict[str, Any]:
+    tokens = settings.recipe.reply_tokens
+    items = select_safety_items(settings.safety_items)
+    first, last = line.first, line.production
+    figures: dict[str, Any] = {
+        "is_version_0": first == last,
+        "final": compare_versions(first, last, texts.judged, tokens),
+        "harm": {"before": measure_harm(first, items, tokens), "after": measure_harm(last, items, tokens)},
+    }
+    if scenario.attackers:
+        figures["attack"] = {"before": measure_attack(first, tokens), "after": measure_attack(last, tokens)}
+    if scenario.gameable_share or scenario.flatters:
+        figures["gameable_users"] = compare_on_gameable(first, last, texts.judged, tokens)
+    if after_first and references:
+        figures["forgetting"] = measure_forgetting(first, after_first, last, references, tokens)
+    return figures
