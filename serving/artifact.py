@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,25 +58,39 @@ def seal_artifact(folder: Path, **facts: Any) -> str:
 
 
 def move_artifact(staged: Path, destination: Path) -> None:
-    """Rename a sealed folder to its place; a destination that already exists is left as it is (same digest)."""
+    """Rename a sealed folder to its place; the same artifact that is there already, and whole, is left as it is.
+
+    What is there and is not whole, because a disk or a hand has changed it, makes room.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
     if destination.exists():
-        shutil.rmtree(staged)
-        return
+        if _holds(destination, load_artifact(staged, verify=False).digest):
+            shutil.rmtree(staged)
+            return
+        broken = destination.with_name(f"{destination.name}.broken-{uuid.uuid4().hex}")
+        destination.rename(broken)
+        shutil.rmtree(broken, ignore_errors=True)
     staged.rename(destination)
     _fsync(destination.parent)
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    try:
+        return load_artifact(folder).digest == digest
+    except ArtifactInvalid:
+        return False
 
 
 def load_artifact(folder: Path, *, verify: bool = True) -> Artifact:
     """The artifact in `folder`.
 
     Raises:
-        ArtifactInvalid: no manifest, a missing, extra or changed file, or a file type that could carry code.
+        ArtifactInvalid: no manifest, a missing, extra or changed file, a link, or a file type that could carry code.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         files, digest = dict(manifest["files"]), str(manifest["digest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactInvalid(f"{folder} holds no readable {MANIFEST}; take another version.") from error
     if verify:
         _verify_files(folder, files, digest)
@@ -83,6 +98,9 @@ def load_artifact(folder: Path, *, verify: bool = True) -> Artifact:
 
 
 def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
+    links = [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]
+    if links:
+        raise ArtifactInvalid(f"{links[0]} is a link, which may lead out of the artifact; do not load it.")
     found = {path.relative_to(folder).as_posix() for path in _list_files(folder)} - {MANIFEST}
     if found != set(files):
         odd = sorted(found ^ set(files))[0]

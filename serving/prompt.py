@@ -47,7 +47,7 @@ class PromptRenderer:
             self.window_tokens = int(config.get("max_position_embeddings") or config["n_positions"])
             self._tokenizer = Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
             self._template = _compile_template(_read_template(folder, tokenizer_config))
-        except (OSError, ValueError, KeyError, TemplateError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, TemplateError) as error:
             raise ArtifactInvalid(
                 f"{folder} has no usable tokenizer or chat template ({error}); take another version."
             ) from error

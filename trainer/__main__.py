@@ -3,7 +3,8 @@
     python -m trainer RUN_DIR [--exit-with-parent]
 
 RUN_DIR holds run.json and snapshot/; the candidate, report.json, report.html, scores.parquet and metrics.jsonl are
-written beside them. Progress goes to stdout as JSON lines. Exit code 0 when done, 1 with an `error` event otherwise.
+written beside them. Progress goes to stdout as JSON lines. Exit code 0 when done, 1 with an `error` event otherwise,
+which says `retry` when memory or disk was short.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import sys
 import threading
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from data.errors import RatchetError
 from trainer.progress import emit
+from trainer.shortage import describe_shortage
 
 
 def main() -> int:
@@ -40,6 +44,11 @@ def main() -> int:
     except RatchetError as error:
         emit("error", message=error.message)
         return 1
+    except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
+        shortage = describe_shortage(error)
+        if shortage:
+            emit("error", message=shortage, retry=True)
+        raise
     emit("done")
     return 0
 

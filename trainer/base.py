@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,7 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from data.errors import RatchetError
-from trainer.errors import BaseModelMissing
+from trainer.errors import BaseModelBroken, BaseModelMissing
 from trainer.export import export_artifact
 
 SMOLLM2 = "smollm2-135m"
@@ -86,7 +87,7 @@ def _load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
                 trust_remote_code=False,
             )
             return model, tokenizer
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = error
     raise BaseModelMissing(
         f"The base model {name!r} is not on this machine and no model hub gave it; download it where there is a "
@@ -96,8 +97,15 @@ def _load_pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
 
 
 def prepare_base(name: str, folder: Path) -> str:
-    """Make `folder` the artifact of the base model and return its digest."""
+    """Make `folder` the artifact of the base model and return its digest.
+
+    Raises:
+        BaseModelMissing: see `load_base`.
+        BaseModelBroken: it has weights that are no finite numbers.
+    """
     model, tokenizer = load_base(name)
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise BaseModelBroken
     return export_artifact(model, tokenizer, folder, base_model=name, run_id=None, recipe=None)
 
 

@@ -2,7 +2,7 @@
 
 RatchetError
 ├── TrainerFailed    the trainer subprocess ended without a candidate
-│   └── TrainerKilled    by a signal that was not ours; worth another attempt
+│   └── TrainerKilled    by a signal that was not ours, or a shortage; worth another attempt
 ├── WorkerStopping   the worker is shutting down; another takes the run
 ├── RunCancelled     an admin asked to stop
 └── BaseChanged      the deployment was started on another base model

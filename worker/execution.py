@@ -26,7 +26,7 @@ from db.evaluations import find_evaluation, finish_evaluation, start_evaluation
 from db.holdouts import get_holdout
 from db.models import Version
 from db.pool import list_pool_rows
-from db.promotions import get_production, promote
+from db.promotions import get_production, is_rolled_back, promote
 from db.raters import count_rated
 from db.runs import claim_run, finish_run, release_lease, set_status
 from db.schedule import needs_approval
@@ -48,6 +48,8 @@ from worker.trainer_process import TrainerProcess, count_cores
 from worker.verdict_page import add_verdict, hide_holdout
 
 log = structlog.get_logger()
+
+_ROLLED_BACK = "Passed the gate, but production was rolled back from these very weights; waits for approval."
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,11 @@ def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome 
         outcome = _attempt(database, settings, attempt, keeper)
         if outcome is None:
             return None
+        # A verdict to promote has ended the run in its own transaction. Who no longer holds the run has no say, and
+        # must not take the checkpoints, which are another's now.
+        if outcome.status is not RunStatus.SUCCEEDED and not _finish(database, attempt, outcome):
+            return None
         remove_checkpoints(settings.runs / run_id)
-        if outcome.status is not RunStatus.SUCCEEDED:  # a verdict to promote ends the run in its own transaction
-            _finish(database, attempt, outcome)
     log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
     return outcome
 
@@ -100,15 +104,29 @@ def _attempt(database: Database, settings: Settings, attempt: Attempt, keeper: L
         return None
     except RunCancelled as error:
         return Outcome(RunStatus.CANCELLED, error.message)
-    except (WorkerStopping, TrainerKilled, StoreUnavailable) as error:
-        if not isinstance(error, WorkerStopping) and attempt.number >= settings.max_attempts:
-            return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {error.message}")
-        log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=error.message)
-        with database.transaction() as session:
-            release_lease(session, attempt.run_id, attempt.number)
+    except WorkerStopping as error:
+        _release(database, attempt, error.message)
+        return None
+    except (TrainerKilled, StoreUnavailable, OSError) as error:
+        reason = _describe(error) if isinstance(error, OSError) else error.message
+        if attempt.number >= settings.max_attempts:
+            return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {reason}")
+        _release(database, attempt, reason)
         return None
     except RatchetError as error:
         return Outcome(RunStatus.FAILED, error.message)
+
+
+def _release(database: Database, attempt: Attempt, reason: str) -> None:
+    """Let the next attempt begin now, not at the end of the lease."""
+    log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=reason)
+    with database.transaction() as session:
+        release_lease(session, attempt.run_id, attempt.number)
+
+
+def _describe(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    return f"The worker could not use its disk: {error.strerror or error}{place}; mend that, then start a new run."
 
 
 def _claim(database: Database, settings: Settings, run_id: str) -> Attempt | None:
@@ -121,7 +139,8 @@ def _claim(database: Database, settings: Settings, run_id: str) -> Attempt | Non
         return Attempt(run.id, run.attempt, build_recipe(run.recipe), folder.absolute())
 
 
-def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> None:
+def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> bool:
+    """Whether the outcome stands; not so when another has taken the run over."""
     try:
         with database.transaction() as session:
             finish_run(
@@ -134,6 +153,8 @@ def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> None:
             )
     except LeaseLost:
         log.warning("outcome not stored", action="run_lost", run_id=attempt.run_id, attempt=attempt.number)
+        return False
+    return True
 
 
 def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
@@ -287,7 +308,8 @@ def _read_report(attempt: Attempt) -> dict[str, Any]:
 def _judge(database: Database, attempt: Attempt, version: Version, production: int) -> Outcome:
     """Ask the gate, record its decision, and move production in the same transaction that ends the run.
 
-    Where the schedule's mode is `approve`, production stays: an admin promotes the version, or does not.
+    Where the schedule's mode is `approve`, or these weights were rolled back, production stays: an admin promotes the
+    version, or does not.
     """
     paired, rated = load_scores(attempt.folder / "scores.parquet")
     recipe = attempt.recipe
@@ -304,6 +326,8 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
             get_version(session, version.number).report = _read_report(attempt)
             if needs_approval(session):
                 outcome = replace(outcome, reason="Passed the gate; waits for approval.", awaits_approval=True)
+            elif is_rolled_back(session, version.digest):
+                outcome = replace(outcome, reason=_ROLLED_BACK, awaits_approval=True)
             else:
                 reason = outcome.reason or ""
                 promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)

@@ -12,7 +12,11 @@ from settings import Settings, get_settings
 EXECUTE = "runs.execute"
 TICK = "runs.tick"
 TRAIN_QUEUE, DEFAULT_QUEUE = "train", "default"  # a run may take hours, so what is short does not wait behind it
+# A broker may fall silent without closing its connections, as behind a firewall that forgot them. Kombu's own values
+# (30 to 51 s) leave the worker deaf for over a minute then.
 _CONNECT_TIMEOUT_S = 2.0
+_ANSWER_S = 5.0  # of one command
+_HEALTH_CHECK_S = 5  # a connection that waits for messages is given up after twice as long
 
 
 def build_celery(settings: Settings) -> Celery:
@@ -23,7 +27,12 @@ def build_celery(settings: Settings) -> Celery:
         task_default_queue=DEFAULT_QUEUE,
         task_routes={EXECUTE: {"queue": TRAIN_QUEUE}},
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_timeout": 30.0},
+        broker_transport_options={
+            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _ANSWER_S,
+            "socket_keepalive": True,
+            "health_check_interval": _HEALTH_CHECK_S,
+        },
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         beat_scheduler="celery.beat:Scheduler",  # no file: a tick lost or doubled does no harm

@@ -105,16 +105,18 @@ class TrainerProcess:
 
         Raises:
             TrainerFailed: it did not end with `done`; the sentence is the trainer's own where it gave one.
-            TrainerKilled: a signal ended it.
+            TrainerKilled: a signal ended it, or a shortage of memory or disk, which may have passed by the next time.
         """
         assert self._process.stdout is not None
         last: dict[str, Any] = {}
         for line in self._process.stdout:
+            if not line.endswith("\n"):
+                break  # it was killed in the midst of a line
             last = json.loads(line)
             yield last
         code = self._process.wait()
         if last.get("event") == "error":
-            raise TrainerFailed(last["message"])
+            raise (TrainerKilled if last.get("retry") else TrainerFailed)(last["message"])
         if code < 0:
             raise TrainerKilled(f"The trainer was killed by {signal.Signals(-code).name}; {LOG_FILE} may say why.")
         if self._is_launched and last.get("event") != "done":

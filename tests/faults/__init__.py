@@ -1,0 +1,1 @@
+"""Faults on purpose, in real processes, and what holds when they come: `docs/faults.md` lists them with figures."""

