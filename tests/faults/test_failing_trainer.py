@@ -28,7 +28,14 @@ from tests.unit.api.live import Artifacts, add_base_version
 from worker.execution import execute_run
 
 ATTEMPTS = 3
-RECIPE = {"preference_epochs": 0, "trainable": "full", "sft_epochs": 1, "reply_tokens": 4, "max_holdout_rows": 8}
+RECIPE = {
+    "preference_epochs": 0,
+    "trainable": "full",
+    "sft_epochs": 1,
+    "reply_tokens": 4,
+    "max_holdout_rows": 8,
+    "safety_items": 8,
+}
 LIMIT_BYTES = 500_000  # more than the database takes, less than the weights
 
 # What a worker does, as a program of its own, for a limit holds for a process and what it starts.
