@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help setup demo up test check lint types test-contract migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
+.PHONY: help setup demo up test check lint types test-contract test-faults soak migrate bench bench-api bench-scrubbing bench-seed bench-growth bench-train test-ui screenshots bench-ui
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -29,6 +29,12 @@ test: setup  ## Run the tests
 
 test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
 	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
+
+test-faults: setup  ## The full dose of faults: 100 kills, 50 swaps, minutes without broker or database (about an hour)
+	FAULT_DOSE=full $(BIN)/python -m pytest -q --timeout=3600 tests/faults
+
+soak: setup  ## Chat, rate and train for four hours at most (MINUTES=240), and watch the memory of each process
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),240)
 
 test-ui: setup  ## Test the pages in Chromium; installs it when it can
 	.ci/chromium
