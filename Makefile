@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
+.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -31,6 +31,12 @@ test: setup  ## Run the tests
 
 test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
 	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
+
+test-faults: setup  ## The full dose of faults: 100 kills, 50 swaps, minutes without broker or database (about an hour)
+	FAULT_DOSE=full $(BIN)/python -m pytest -q --timeout=3600 tests/faults
+
+soak: setup  ## Chat, rate and train for four hours at most (MINUTES=240), and watch the memory of each process
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),240)
 
 test-ui: setup  ## Test the pages in Chromium; installs it when it can
 	.ci/chromium

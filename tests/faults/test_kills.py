@@ -110,7 +110,7 @@ def await_quiet(database: Database) -> None:
         with database.reading() as session:
             return find_active_run(session)
 
-    await_value(find, lambda run: run is None)
+    await_value(find, lambda run: run is None, timeout_s=280)
 
 
 def test_kill_at_random_moments(target: Target, tell: Tell) -> None:

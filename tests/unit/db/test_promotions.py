@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy.orm import Session
 
 from data.errors import Conflict, NotFound
-from db.promotions import find_latest_promotion, get_production, list_promotions, promote, rollback
+from db.promotions import (
+    find_latest_promotion,
+    get_production,
+    is_rolled_back,
+    list_promotions,
+    promote,
+    rollback,
+)
 from db.session import Database
 from db.versions import ensure_base_version, register_version
 from tests.rows import add_finished_run, run_at_once
@@ -99,3 +106,24 @@ class TestGetProduction:
     def test_needs_a_promotion(self, database: Database) -> None:
         with pytest.raises(NotFound), database.reading() as session:
             get_production(session)
+
+
+@pytest.mark.usefixtures("versions")
+class TestIsRolledBack:
+    def test_until_an_admin_puts_the_weights_back(self, database: Database) -> None:
+        with database.transaction() as session:
+            promote(session, 1, "gate", "Better.", "gate")
+            assert not is_rolled_back(session, "d1")
+            rollback(session, "admin", "It was rude.")
+            assert is_rolled_back(session, "d1")
+            assert not is_rolled_back(session, "d0")
+            promote(session, 1, "manual", "It was not so rude.", "admin")
+            assert not is_rolled_back(session, "d1")
+
+    def test_counts_the_weights_not_the_number(self, database: Database) -> None:
+        with database.transaction() as session:
+            again = register_version(session, add_finished_run(session), "d1", "v1", "gpt2", None)
+            promote(session, 1, "gate", "Better.", "gate")
+            rollback(session, "admin", "It was rude.")
+            promote(session, again.number, "manual", "The same again.", "admin")
+            assert not is_rolled_back(session, "d1")

@@ -47,6 +47,13 @@ class TestLoadArtifact:
         with pytest.raises(ArtifactInvalid, match=r"weights\.pkl"):
             load_artifact(copied)
 
+    def test_links_are_refused(self, copied: Path, tmp_path: Path) -> None:
+        (tmp_path / "secret.json").write_text("{}")
+        (copied / "secret.json").symlink_to(tmp_path / "secret.json")
+        seal_artifact(copied)
+        with pytest.raises(ArtifactInvalid, match="is a link"):
+            load_artifact(copied)
+
     def test_a_digest_that_does_not_belong_to_the_files_is_refused(self, copied: Path) -> None:
         change_manifest(copied, lambda manifest: manifest.update(digest="0" * 64))
         with pytest.raises(ArtifactInvalid, match="digest"):
@@ -81,3 +88,10 @@ class TestMoveArtifact:
         move_artifact(copied, artifact.folder)
         assert artifact.folder.stat().st_mtime_ns == before
         assert not copied.exists()
+
+    def test_takes_the_place_of_one_that_is_broken(self, copied: Path, tmp_path: Path, artifact: Artifact) -> None:
+        broken = Path(shutil.copytree(copied, tmp_path / "place"))
+        (broken / "config.json").write_text("{}")
+        move_artifact(copied, broken)
+        assert load_artifact(broken).digest == artifact.digest
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["place"]
