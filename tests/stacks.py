@@ -27,6 +27,8 @@ LEARNS = {
     "preference_epochs": 0,
     "reply_tokens": 16,
     "safety_items": 8,
+    # What a model of random weights says is noise, and so is how long and varied it is.
+    "margins": {"reply_words": 100, "distinct_2": 1, "repetition": 1},
 }
 
 

@@ -26,6 +26,8 @@ from worker.scores import load_scores
 RECIPE = Recipe(
     trainable="full", sft_epochs=3, sft_learning_rate=3e-3, preference_epochs=0, reply_tokens=16, safety_items=8
 )
+# What a model of random weights says is noise, and so is how long and varied it is.
+MARGINS = Margins(reply_words=100, distinct_2=1, repetition=1)
 pytestmark = pytest.mark.slow
 
 
@@ -85,12 +87,12 @@ def test_shuffled_replies_are_refused_and_ordered_ones_promoted(tmp_path: Path) 
     base = tmp_path / "base"
     prepare_base(str(build_tiny_gpt2(tmp_path / "tiny")), base)
     assert find_dev(train(tmp_path / "ordered", base, base, shuffles=False))["gain_nats"] > 0
-    assert decide(*load_scores(tmp_path / "ordered" / "scores.parquet"), Margins(), 1).verdict is Verdict.PROMOTE
+    assert decide(*load_scores(tmp_path / "ordered" / "scores.parquet"), MARGINS, 1).verdict is Verdict.PROMOTE
     production = tmp_path / "ordered" / "artifact"
     events = train(tmp_path / "screened", base, production, shuffles=True)
     assert not find_dev(events)["better"] and not (tmp_path / "screened" / "scores.parquet").exists()
     assert "evaluating" not in [event.get("stage") for event in events]
     assert find_dev(train(tmp_path / "shuffled", base, production, shuffles=True, with_dev=False))["skipped"]
-    decision = decide(*load_scores(tmp_path / "shuffled" / "scores.parquet"), Margins(), 1)
+    decision = decide(*load_scores(tmp_path / "shuffled" / "scores.parquet"), MARGINS, 1)
     assert decision.verdict is Verdict.REFUSE
     assert any("worse than its margin" in reason.sentence for reason in decision.reasons)

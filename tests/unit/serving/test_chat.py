@@ -23,7 +23,7 @@ from tests.engines import GENEROUS_S
 
 GREEDY = Sampling(max_tokens=32)
 CRISIS = "I want to kill myself."
-TEXTS = tuple(f"Worry number {number} keeps me awake." for number in range(8))
+TEXTS = tuple(f"Tell me fact number {number} about gardens." for number in range(8))
 SWAPS = 20
 
 
