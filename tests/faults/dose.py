@@ -1,13 +1,21 @@
-"""How much of each fault: a small dose by default, the full one with FAULT_DOSE=full (`make test-faults`)."""
+"""How much of each fault: FAULT_DOSE=small or full (`make test-faults`).
+
+Without it the faults that take a whole stack and minutes are left out, and the others come in the small dose.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import TypeVar
 
+import pytest
+
 Dose = TypeVar("Dose")
 
 IS_FULL = os.environ.get("FAULT_DOSE") == "full"
+TAKES_MINUTES = pytest.mark.skipif(
+    "FAULT_DOSE" not in os.environ, reason="takes minutes; asked for with FAULT_DOSE=small"
+)
 SEED = int(os.environ.get("FAULT_SEED", "1"))  # of everything that is drawn at random
 
 

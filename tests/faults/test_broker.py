@@ -11,12 +11,12 @@ from redis import Redis
 from data.vocabulary import RunStatus
 from tests.faults.clients import keep_chatting
 from tests.faults.conftest import Target, Tell
-from tests.faults.dose import SEED, choose_dose
+from tests.faults.dose import SEED, TAKES_MINUTES, choose_dose
 from tests.faults.history import History, list_faults
 from tests.faults.test_kills import RECIPE, open_database
 from tests.processes import await_value
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, TAKES_MINUTES]
 SILENT_S = choose_dose(5.0, 60.0)
 RESETS, RESETS_S = 5, 3.0
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import resource
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -22,7 +19,6 @@ from db.session import Database
 from settings import Settings
 from tests.faults.conftest import Tell
 from tests.faults.dose import IS_FULL
-from tests.processes import build_environment
 from tests.tiny import SAMPLES
 from tests.unit.api.live import Artifacts, add_base_version
 from worker.execution import execute_run
@@ -36,19 +32,6 @@ RECIPE = {
     "max_holdout_rows": 8,
     "safety_items": 8,
 }
-LIMIT_BYTES = 500_000  # more than the database takes, less than the weights
-
-# What a worker does, as a program of its own, for a limit holds for a process and what it starts.
-_EXECUTE = """
-import sys
-from db.session import Database
-from settings import Settings
-from worker.execution import execute_run
-settings = Settings()
-database = Database(settings.database)
-for _ in range(int(sys.argv[2])):
-    execute_run(database, settings, sys.argv[1])
-"""
 
 
 @pytest.fixture
@@ -100,25 +83,6 @@ def test_memory_runs_out_each_time(settings: Settings, database: Database, tell:
     assert run.reason is not None
     assert "SIGKILL" in run.reason
     tell(f"trainer killed at each attempt: {run.attempt} attempts, then {run.status}: {run.reason[:80]}")
-
-
-@pytest.mark.slow
-def test_the_disk_is_full_each_time(settings: Settings, database: Database, tell: Tell) -> None:
-    run_id, attempts = queue(database), ATTEMPTS if IS_FULL else 1
-    environment = build_environment(
-        var=settings.var, artifacts_url=settings.artifacts_url, max_attempts=attempts, trainer_threads=1
-    )
-    subprocess.run(
-        [sys.executable, "-c", _EXECUTE, run_id, str(attempts)],
-        env=environment,
-        check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES)),
-    )
-    run = check_end(database, run_id)
-    assert run.attempt == attempts
-    assert run.reason is not None
-    assert "The disk is full" in run.reason
-    tell(f"disk full at each attempt: {run.attempt} attempts, then {run.status}: {run.reason[:100]}")
 
 
 @pytest.mark.slow

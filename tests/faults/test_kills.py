@@ -19,13 +19,13 @@ from db.session import Database
 from settings import Settings
 from tests.faults.clients import keep_chatting
 from tests.faults.conftest import Target, Tell
-from tests.faults.dose import SEED, choose_dose
+from tests.faults.dose import SEED, TAKES_MINUTES, choose_dose
 from tests.faults.history import History, list_faults
 from tests.processes import await_value, is_ready
 from tests.stacks import LEARNS, Running
 from worker.queue import build_celery, send_nudge
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, TAKES_MINUTES]
 NUDGES = 50
 KILLS = choose_dose(4, 100)
 VICTIMS = {"trainer": ("trainer",), "api": ("cli", "api"), "worker": ("cli", "worker"), "beat": ("cli", "beat")}

@@ -21,12 +21,12 @@ from migrations.upgrade import upgrade_database
 from settings import Settings
 from tests.faults.clients import Caller, keep_chatting
 from tests.faults.conftest import Tell
-from tests.faults.dose import SEED, choose_dose
+from tests.faults.dose import SEED, TAKES_MINUTES, choose_dose
 from tests.faults.history import History, list_faults
 from tests.processes import await_value, is_ready, run_api
 from tests.unit.api.live import Artifacts, add_base_version, add_callers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, TAKES_MINUTES]
 LASTS_S = choose_dose(15.0, 300.0)
 PAUSE_S = choose_dose((1.0, 3.0), (5.0, 20.0))  # between restarts
 DOWN_S = (0.0, choose_dose(1.0, 5.0))
