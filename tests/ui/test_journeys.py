@@ -36,7 +36,7 @@ LEARNS = {
     "reply_tokens": 4,
     "safety_items": 4,
     # What a model of random weights says is noise, and so is how long and varied it is.
-    "margins": {"reply_words": 100, "distinct_2": 1, "repetition": 1},
+    "margins": {"reply_words": 100, "chrf": 100, "distinct_2": 1, "repetition": 1},
 }
 RUN_MS = 100_000
 pytestmark = pytest.mark.slow
