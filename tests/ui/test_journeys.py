@@ -244,7 +244,7 @@ class TestDashboard:
         page = admin.open("/dashboard/data")
         page.get_by_label("File to import").set_input_files(SAMPLES / "support.csv")
         expect(page.get_by_text("444 examples were imported")).to_be_visible()
-        expect(page.get_by_text("420 rows").first).to_be_visible()
+        expect(page.get_by_text("444 rows").first).to_be_visible()
 
     def test_stores_the_schedule(self, admin: Tab, stack: Running) -> None:
         page = admin.open("/dashboard/runs")

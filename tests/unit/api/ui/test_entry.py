@@ -140,7 +140,7 @@ class TestImport:
         large = content + rows * 8
         assert len(large) > 1_000_000
         answer = browser.http.post("/dashboard/import", files={"file": ("b.csv", large)})
-        assert answer.json()["imported"] == 420
+        assert answer.json()["imported"] == 444
 
 
 class TestHeaders:
