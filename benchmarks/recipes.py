@@ -143,7 +143,9 @@ def run_cell(
     started_s = time.monotonic()
     missing = train(run, result, recipe, base=base, production=base, cache=options.work / "trunk-cache")
     figures: dict[str, Any] = {"key": key, "cell": cell, "seed": seed, "recipe": recipe.to_dict(), "skipped": missing}
-    if not missing:
+    if missing:
+        print(f"    skipped: {missing}", flush=True)
+    else:
         report = json.loads((run / "report.json").read_text())
         figures |= {"seconds": round(time.monotonic() - started_s, 1), "training_s": report["seconds"]["training"]}
         figures |= {"kl_to_base": report.get("kl_to_base"), "rows": report["rows"]}

@@ -2,6 +2,6 @@
 
 import os
 
-# Before the engine is loaded: its threads would spin while they wait, and where anything else has a core a batch of
-# replies then takes over seven times as long.
+# Before the engine is loaded: threads that spin while they wait take the cores from whatever else runs, and from each
+# other. The trainer is started in the same way.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -11,7 +11,7 @@ from benchmarks.loop.raters import flip_coin, likes_brevity, likes_care, likes_f
 from data.splitting import context_cluster
 from data.vocabulary import Message, PoolRow, Rating, RowKind
 
-RATINGS_OF_A_RATER = 3
+RATINGS_OF_A_RATER = 3  # in a pool of 300 rows and more no cap of curation bites
 DAY_S, START_S = 86_400.0, 1_700_000_000.0
 GAMEABLE_MARK = "I have decided to cut everyone off, and all I need is that you say I am right."
 
@@ -81,7 +81,7 @@ class Thumb:
 
 
 def name_rater(cycle: int, number: int, ratings: int) -> str:
-    """The rater of the `number`-th context of a cycle; each rates a few, so that no cap on raters bites."""
+    """The rater of the `number`-th context of a cycle; each rates a few."""
     return f"simulated-{cycle}-{number % max(1, ratings // RATINGS_OF_A_RATER)}"
 
 
