@@ -73,27 +73,30 @@ def read_report(settings: Settings, run_id: str, attempt: int) -> dict[str, obje
     return dict(json.loads((settings.runs / run_id / f"attempt-{attempt}" / "report.json").read_text()))
 
 
+def read_log(settings: Settings, run_id: str) -> str:
+    return "\n".join(path.read_text()[-2000:] for path in (settings.runs / run_id).glob("attempt-*/trainer.log"))
+
+
 def list_checkpoints(settings: Settings, run_id: str) -> list[Path]:
     return list((settings.runs / run_id).glob("attempt-*/checkpoints/supervised-0*/manifest.json"))
 
 
 def test_the_next_attempt_goes_on_and_makes_the_same_weights(settings: Settings, database: Database) -> None:
     whole = queue(database)
-    assert execute_run(database, settings, whole) is not None
+    assert execute_run(database, settings, whole) is not None, read_log(settings, whole)
     run_id = queue(database)
     ended: list[Outcome | None] = []
     attempt = threading.Thread(target=lambda: ended.append(execute_run(database, settings, run_id)))
     attempt.start()
+    trainer = await_value(find_trainer, lambda found: found is not None)  # found before it can have ended
     await_value(lambda: list_checkpoints(settings, run_id), bool)
-    trainer = find_trainer()
-    assert trainer is not None
     trainer.kill()
     attempt.join()
     assert ended == [None]  # left to the next attempt
     with database.transaction() as session:  # what comes in meanwhile is for the next run
         add_examples(session, [Example(context="I am new here.", response="Welcome!")], "new.csv", "def")
     outcome = execute_run(database, settings, run_id)
-    assert outcome is not None
+    assert outcome is not None, read_log(settings, run_id)
     assert outcome.status in (RunStatus.SUCCEEDED, RunStatus.REFUSED), outcome.reason
     with database.reading() as session:
         assert get_run(session, run_id).attempt == 2
