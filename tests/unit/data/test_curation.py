@@ -61,6 +61,11 @@ class TestBuildSnapshotRows:
         rows = [build_row(f"context {n}", f"reply {n}") for n in range(60)]
         assert build_snapshot_rows(rows, "another").rows != curate(*rows).rows
 
+    def test_looks_for_no_reason_that_it_was_told_to_leave(self) -> None:
+        rows = [build_row(" ", "a"), build_row("b", "c"), build_row("b", "c")]
+        found = build_snapshot_rows(rows, without={"empty"})
+        assert (found.dropped, len(found.rows)) == ({"duplicate": 1}, 2)
+
     def test_drops_empties(self) -> None:
         result = curate(
             build_row(" \u200b", "a"),

@@ -141,6 +141,26 @@ class TestBuildComparisons:
         assert fallen.is_refused
         assert fallen.summary.against_anchor == pytest.approx(-0.05)
 
+    def test_takes_the_margin_of_a_length_from_the_model_it_is_held_to(self) -> None:
+        rows = 120
+        noise = np.linspace(-0.01, 0.01, rows)
+        words = dataclasses.replace(
+            build_paired("reply_words", rows=rows), production=np.full(rows, 40.0), candidate=60 + noise
+        )
+        long_ago = dataclasses.replace(words, anchor=np.full(rows, 60.0))
+        found = compare(long_ago)["reply_words"]
+        assert (found.margin, found.anchor_margin) == (10.0, 15.0)
+        assert found.p_noninferior_anchor <= 0.06 < found.p_noninferior
+
+    def test_holds_the_ratings_to_the_anchor_too(self) -> None:
+        rated = build_rated(20, 20, 40)
+        falling = np.arange(40, dtype=np.float64)[::-1]
+        alone = compare(rated=rated)["rating_auc"]
+        assert (alone.anchor_gains, alone.p_noninferior_anchor) == (None, 0.0)
+        held = compare(rated=dataclasses.replace(rated, anchor=falling))["rating_auc"]
+        assert held.summary.against_anchor == pytest.approx(-1.0)  # up-rated rows come first: the candidate errs on all
+        assert held.is_refused
+
     def test_decides_on_the_win_rate_of_the_reward(self) -> None:
         rows = 100
         gains = np.where(np.arange(rows) < 65, 0.01, -0.5)  # most win by little, so the mean falls
