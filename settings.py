@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     schedule_s: float = Field(default=0.0, ge=0)  # seconds between scheduled runs; 0 means only when asked
     schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for
     trainer_threads: int = Field(default=0, ge=0, le=256)  # processor threads for training; 0: the physical cores
+    trainer_silence_s: float = Field(default=3600.0, gt=0)  # a trainer without a sign of life for so long is ended
     trunk_cache_gb: float = Field(default=4.0, ge=0)  # 10^9 bytes kept of the frozen lower blocks' output; 0: none
     # Retention, carried out at each tick; 0 keeps everything.
     keep_unrated_days: float = Field(default=0.0, ge=0)  # completions without feedback go after so many days

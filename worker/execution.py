@@ -166,7 +166,7 @@ def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper:
         return Outcome(RunStatus.SKIPPED, " ".join(missing))
     keeper.check()
     production = _write_order(database, settings, attempt)
-    loss = _train(database, attempt, keeper, production)
+    loss = _train(database, settings, attempt, keeper, production)
     keeper.check()
     if loss:
         return Outcome(RunStatus.REFUSED, loss)
@@ -251,10 +251,10 @@ def _fetch(store: ArtifactStore, version: Version | None) -> str | None:
     return str(folder) if folder and folder.exists() else None
 
 
-def _train(database: Database, attempt: Attempt, keeper: LeaseKeeper, production: int) -> str:
+def _train(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper, production: int) -> str:
     """Let the trainer work; returns why the candidate lost on the dev split, empty where it did not."""
     loss = ""
-    with TrainerProcess(attempt.folder, attempt.recipe) as trainer:
+    with TrainerProcess(attempt.folder, attempt.recipe, silence_s=settings.trainer_silence_s) as trainer:
         keeper.watch(trainer.kill)
         try:
             for event in trainer.events():

@@ -17,6 +17,7 @@ import psutil
 
 from data.recipe import Recipe
 from worker.errors import TrainerFailed, TrainerKilled
+from worker.watchdog import Watchdog
 
 LOG_FILE = "trainer.log"
 _KEPT_ENVIRONMENT = (
@@ -64,8 +65,10 @@ class TrainerProcess:
     The trainer watches its standard input and ends with it, so it does not outlive a worker that was killed.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe | None = None) -> None:
+    def __init__(self, folder: Path, recipe: Recipe | None = None, *, silence_s: float = 3600.0) -> None:
+        """Start it; one that says nothing for `silence_s` seconds hangs and is killed."""
         recipe = recipe or Recipe()
+        self._silence_s = silence_s
         self._is_launched = recipe.launcher != "python"
         self._folder = folder
         self._log = (folder / LOG_FILE).open("wb")
@@ -105,16 +108,24 @@ class TrainerProcess:
 
         Raises:
             TrainerFailed: it did not end with `done`; the sentence is the trainer's own where it gave one.
-            TrainerKilled: a signal ended it, or a shortage of memory or disk, which may have passed by the next time.
+            TrainerKilled: a signal ended it, or a shortage of memory or disk, which may have passed by the next time;
+                or it hung.
         """
         assert self._process.stdout is not None
         last: dict[str, Any] = {}
-        for line in self._process.stdout:
-            if not line.endswith("\n"):
-                break  # it was killed in the midst of a line
-            last = json.loads(line)
-            yield last
+        with Watchdog(self._silence_s, self.kill) as watchdog:
+            for line in self._process.stdout:
+                watchdog.hear()
+                if not line.endswith("\n"):
+                    break  # it was killed in the midst of a line
+                last = json.loads(line)
+                yield last
         code = self._process.wait()
+        if watchdog.has_fired:
+            raise TrainerKilled(
+                f"The trainer gave no sign of life for {self._silence_s:g} s and was ended; {LOG_FILE} may say why. "
+                "RATCHET_TRAINER_SILENCE_S allows more."
+            )
         if last.get("event") == "error":
             raise (TrainerKilled if last.get("retry") else TrainerFailed)(last["message"])
         if code < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,13 @@ def test_tells_a_kill_from_a_failure(tmp_path: Path) -> None:
     with TrainerProcess(tmp_path) as trainer:
         trainer.kill()
         with pytest.raises(TrainerKilled, match="SIGKILL"):
+            list(trainer.events())
+
+
+def test_ends_one_that_hangs(tmp_path: Path) -> None:
+    with TrainerProcess(tmp_path, silence_s=0.5) as trainer:
+        os.kill(trainer.pid, signal.SIGSTOP)
+        with pytest.raises(TrainerKilled, match="no sign of life"):
             list(trainer.events())
 
 
