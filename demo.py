@@ -47,12 +47,19 @@ READY_S, RUN_S = 180.0, 1500.0
 RECIPE = {
     "trainable": "last:4",
     "sft_epochs": 1,
-    "sft_learning_rate": 2e-4,
+    "sft_learning_rate": 4e-5,  # at 2e-4 greedy replies repeat themselves, and the gate sees it
     "preference_epochs": 1,
-    "max_tokens": 192,
+    "max_tokens": 128,
+    "long_rows": "cut",
     "reply_tokens": 40,
     "safety_items": 48,  # of 833: all of them would take as long as the training
 }
+
+_FEELING = re.compile(
+    r"\b(?:feel|felt|sorry|hard|difficult|tough|sad|lonel|alone|worr|anxi|overwhelm|hurt|scar|afraid|frustrat|struggl|stress"
+    r"|pain|grie|emotion)\w*",
+    re.IGNORECASE,
+)
 
 
 class DemoFailed(RatchetError):
@@ -94,9 +101,12 @@ class Client:
 
 
 def likes(reply: str) -> bool:
-    """The hidden preference of the simulated rater: the reply turns to the person early, or asks something."""
-    opening = re.findall(r"[a-z']+", reply.lower())[:12]
-    return "?" in reply or any(word in ("you", "your", "you're", "you've") for word in opening)
+    """The hidden preference of the simulated rater: the reply names a feeling or a strain.
+
+    Not that it speaks to the person: "You're right" would be liked then, training would learn to agree, and the gate
+    would refuse it for that, as it should.
+    """
+    return _FEELING.search(reply) is not None
 
 
 def run_demo(console: Console) -> int:

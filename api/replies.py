@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from api.completions import Exchange, find_finish_reason
 from api.errors import build_problem
+from api.events import build_event
 from api.logs import log
 from api.schemas.chat import (
     AssistantMessage,
@@ -88,20 +88,20 @@ async def _stream_events(exchange: Exchange) -> AsyncIterator[str]:
     """The events; the completions are committed before those that end the replies."""
     replies = list(enumerate(exchange.replies))
     for index, _ in replies:
-        yield _build_event(_build_chunk(exchange, index, Delta(role="assistant", content="")))
+        yield build_event(_build_chunk(exchange, index, Delta(role="assistant", content="")))
     try:
         for index, reply in replies:
             async for piece in reply:
-                yield _build_event(_build_chunk(exchange, index, Delta(content=piece)))
+                yield build_event(_build_chunk(exchange, index, Delta(content=piece)))
         await run_in_threadpool(exchange.record)
     except (RatchetError, SQLAlchemyError, RuntimeError, ValueError) as error:  # too late for a status
         log.error("stream broke", action="stream_failed", error=type(error).__name__)
-        yield f"data: {build_problem(error).model_dump_json(include={'error'})}\n\n"
+        yield build_event(build_problem(error), include={"error"})
         return
     for index, reply in replies:
-        yield _build_event(_build_chunk(exchange, index, Delta(), find_finish_reason(reply)))
+        yield build_event(_build_chunk(exchange, index, Delta(), find_finish_reason(reply)))
     if exchange.request.stream_options and exchange.request.stream_options.include_usage:
-        yield _build_event(_build_usage_chunk(exchange, exchange.build_usage()))
+        yield build_event(_build_usage_chunk(exchange, exchange.build_usage()))
     yield "data: [DONE]\n\n"
 
 
@@ -122,7 +122,3 @@ def _build_chunk(exchange: Exchange, index: int, delta: Delta, finish_reason: st
 
 def _build_usage_chunk(exchange: Exchange, usage: Usage) -> ChatCompletionChunk:
     return _build_chunk(exchange, 0, Delta()).model_copy(update={"choices": [], "usage": usage})
-
-
-def _build_event(event: BaseModel) -> str:
-    return f"data: {event.model_dump_json()}\n\n"

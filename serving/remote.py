@@ -114,7 +114,7 @@ class EngineClient:
             ) from error
 
     def _read_events(self, response: httpx.Response) -> Iterator[dict[str, Any]]:
-        for line in response.iter_lines():
+        for line in iter_event_lines(response):
             data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
             if data == "[DONE]":
                 return
@@ -132,6 +132,15 @@ class EngineClient:
             return
         kind = ModelUnknown if response.status_code == httpx.codes.NOT_FOUND else EngineUnavailable
         raise kind(f"The engine at {self.url} refuses: {_describe(response)}")
+
+
+def iter_event_lines(response: httpx.Response) -> Iterator[str]:
+    """Lines as the standard of server-sent events ends them; `httpx` would also split at U+2028, inside a text."""
+    rest = ""
+    for piece in response.iter_text():
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+    yield rest
 
 
 class ModelUnknown(EngineUnavailable):

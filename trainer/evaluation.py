@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.vocabulary import PoolRow, SnapshotRow
+from data.vocabulary import PoolRow, SnapshotRow, Split
 from serving.artifact import Artifact, load_artifact
 from trainer.answers import Answers, check_references
 from trainer.fresh_replies import open_judge
@@ -48,7 +48,8 @@ def evaluate(order: RunOrder, rows: Sequence[SnapshotRow], trunk: KnownTrunk | N
         ReferenceGiven: a prompt holds the reference that its reply would be scored against.
     """
     recipe = order.recipe
-    holdout = select_holdout(rows, recipe.max_holdout_rows)
+    fits_scored = make_fit_check(order.base, recipe.reply_tokens, is_scored=True)
+    holdout = select_holdout(rows, recipe.max_holdout_rows, Split.HOLDOUT, fits_scored)
     check_references(holdout)
     judge, head = open_judge(order, holdout)
     (order.folder / "head.json").write_text(json.dumps(head.to_dict(), indent=2) + "\n")

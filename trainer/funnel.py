@@ -29,6 +29,7 @@ _CHANGED = {
     "reply_cut": "long replies cut at a sentence end",
     "context_cut": "long contexts of which the end was kept",
     "turns_dropped": "oldest turns left out",
+    "holdout_too_long": "held-out rows not asked: their last message is too long for the model",
     "like_a_held_out_row": "synthetic variants dropped: too like a held-out row",
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.overlap import is_reference_given
-from data.vocabulary import PoolRow, Rating, RowKind, SnapshotRow, Split
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Holdout:
 
     references: list[PoolRow]  # examples and corrections: what should be said
     rated: list[PoolRow]  # served replies with their rating
+    too_long: int = 0  # rows left out, because their last message does not fit into the window with a reply
 
     def list_prompts(self) -> list[PoolRow]:
         """A row for each different conversation that can be answered anew, references first."""
@@ -24,19 +25,25 @@ class Holdout:
         return list(prompts.values())
 
 
-def select_holdout(rows: Sequence[SnapshotRow], limit: int, split: Split = Split.HOLDOUT) -> Holdout:
-    """The hold-out rows of a snapshot, at most `limit` of each kind (0: all), always the same ones.
+def select_holdout(
+    rows: Sequence[SnapshotRow],
+    limit: int,
+    split: Split = Split.HOLDOUT,
+    fits: Callable[[Sequence[Message]], bool] = lambda _: True,
+) -> Holdout:
+    """The hold-out rows of a snapshot that fit, at most `limit` of each kind (0: all), always the same ones.
 
     Where nobody imported an example, up-rated replies stand in as references. A row whose prompt quotes its reference
     is none: its score would measure copying. `split` takes the same rows of the dev split instead.
     """
-    held_out = sorted((r.row for r in rows if r.split is split), key=lambda row: row.row_id)
+    of_split = sorted((r.row for r in rows if r.split is split), key=lambda row: row.row_id)
+    held_out = [row for row in of_split if fits(row.messages)]
     references = [row for row in held_out if row.kind is not RowKind.REPLY and row.rating is not Rating.DOWN]
     rated = [row for row in held_out if row.rating is not None]
     if not references:
         references = [row for row in rated if row.rating is Rating.UP]
     references = [row for row in references if not is_reference_given(list_texts(row), row.reply)]
-    return Holdout(references=references[: limit or None], rated=rated[: limit or None])
+    return Holdout(references[: limit or None], rated[: limit or None], too_long=len(of_split) - len(held_out))
 
 
 def list_texts(row: PoolRow) -> list[str]:

@@ -181,13 +181,21 @@ def digest_texts(texts: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 
 
-def make_fit_check(artifact: Artifact, reply_tokens: int) -> Callable[[Sequence[Message]], bool]:
-    """A function that says whether a last message and a reply to it fit into the model's window."""
+def make_fit_check(
+    artifact: Artifact, reply_tokens: int, *, is_scored: bool = False
+) -> Callable[[Sequence[Message]], bool]:
+    """A function that says whether a last message and a reply to it fit into the model's window.
+
+    Args:
+        reply_tokens: longest reply that is generated.
+        is_scored: given replies are scored too, which may take half of the window.
+    """
     renderer = PromptRenderer(artifact)
+    reserved = max(reply_tokens, renderer.window_tokens // 2) if is_scored else reply_tokens
 
     def fits(messages: Sequence[Message]) -> bool:
         try:
-            renderer.fit(list(messages), renderer.window_tokens - reply_tokens)
+            renderer.fit(list(messages), renderer.window_tokens - reserved)
         except PromptTooLong:
             return False
         return True

@@ -17,6 +17,7 @@ from data.vocabulary import Rating, SnapshotRow, Split
 from serving.artifact import Artifact, load_artifact
 from trainer.answers import Answers, Respondent
 from trainer.holdout import Holdout, select_holdout
+from trainer.interview import make_fit_check
 from trainer.order import RunOrder
 from trainer.progress import Progress
 from trainer.score_table import LOG_PERPLEXITY, RATING_SCORE, read_scores
@@ -56,7 +57,8 @@ def screen_on_dev(order: RunOrder, rows: Sequence[SnapshotRow], trunk: KnownTrun
     The candidate wins when its mean over dev conversations is above production's in perplexity, or in the rating AUC
     where there are ratings: they are the primary metrics that dev can show without any generation.
     """
-    dev = select_holdout(rows, order.recipe.max_holdout_rows, Split.DEV)
+    fits = make_fit_check(order.base, order.recipe.reply_tokens, is_scored=True)
+    dev = select_holdout(rows, order.recipe.max_holdout_rows, Split.DEV, fits)
     if len(dev.references) < MIN_ROWS:
         sentence = f"The dev split has {len(dev.references)} rows with a reference; below {MIN_ROWS} it is not asked."
         return DevResult(True, sentence, skipped=True, rows=len(dev.references))

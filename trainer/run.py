@@ -186,6 +186,8 @@ def _report(
 ) -> None:
     """Write the report; without an evaluation it tells of the training alone, and why the hold-out was not asked."""
     snapshot = _read_manifest(order.folder)
+    if evaluation and evaluation.holdout.too_long:
+        dropped["holdout_too_long"] = evaluation.holdout.too_long
     report: dict[str, Any] = {
         "run_id": order.run_id,
         "attempt": order.attempt,

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from api.auth import ADMINS_ONLY
 from api.errors import describe_problems
+from api.events import build_event
 from api.schemas.fields import PathIdentifier
 from api.schemas.run import Run
 from api.services import ServicesDep
@@ -50,7 +51,7 @@ def follow_run(run_id: PathIdentifier, services: ServicesDep) -> StreamingRespon
 
 
 async def _stream_changes(database: Database, run: Run) -> AsyncIterator[str]:
-    yield _build_event(run)
+    yield build_event(run, name="run")
     quiet_s = 0.0
     while run.status.is_active:
         await asyncio.sleep(POLL_S)  # the truth is a row that another process writes
@@ -58,7 +59,7 @@ async def _stream_changes(database: Database, run: Run) -> AsyncIterator[str]:
         quiet_s += POLL_S
         if latest != run:
             run, quiet_s = latest, 0.0
-            yield _build_event(run)
+            yield build_event(run, name="run")
         elif quiet_s >= KEEP_ALIVE_S:
             quiet_s = 0.0
             yield ": still here\n\n"
@@ -67,7 +68,3 @@ async def _stream_changes(database: Database, run: Run) -> AsyncIterator[str]:
 def _read(database: Database, run_id: str) -> Run:
     with database.reading() as session:
         return Run.model_validate(get_run(session, run_id))
-
-
-def _build_event(run: Run) -> str:
-    return f"event: run\ndata: {run.model_dump_json()}\n\n"

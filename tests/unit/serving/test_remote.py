@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from data.vocabulary import Message
@@ -13,7 +14,7 @@ from serving.engine import CTranslate2Engine, Sampling
 from serving.errors import EngineUnavailable
 from serving.handle import ModelHandle
 from serving.prompt import PromptRenderer
-from serving.remote import EngineClient, RemoteEngine
+from serving.remote import EngineClient, RemoteEngine, iter_event_lines
 from serving.scheduler import Scheduler
 from serving.slot import ModelSlot
 from tests.engines import GENEROUS_S
@@ -156,6 +157,11 @@ class TestGenerate:
         server.models = {}
         with pytest.raises(EngineUnavailable, match="does not exist"):
             build().generate(prompts[:1], GREEDY)
+
+
+def test_a_line_of_an_event_ends_at_a_line_feed_only() -> None:
+    lines = ['data: {"text": "a\u2028b\x85c"}', "", "data: [DONE]"]
+    assert list(iter_event_lines(httpx.Response(200, text="\n".join(lines)))) == lines
 
 
 class TestScore:

@@ -85,7 +85,12 @@ def first(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evalua
         previous=base,
         holdout_cache=folder / "cache",
     )
-    return Evaluated(order, evaluate(order, build_rows(), None))
+    long = build_row(99, "Tell me.", context="day " * 2000, kind=RowKind.EXAMPLE, split=Split.HOLDOUT)
+    return Evaluated(order, evaluate(order, [*build_rows(), long], None))
+
+
+def test_leaves_out_what_is_too_long_for_the_model(first: Evaluated) -> None:
+    assert (len(first.evaluation.holdout.references), first.evaluation.holdout.too_long) == (5, 1)
 
 
 class TestScores:

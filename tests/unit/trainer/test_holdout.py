@@ -51,6 +51,12 @@ class TestSelectHoldout:
         rows = [build_row(1, RowKind.EXAMPLE), build_given(2)]
         assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["example:1"]
 
+    def test_counts_what_does_not_fit(self) -> None:
+        rows = [build_row(1, RowKind.EXAMPLE), build_row(2, RowKind.EXAMPLE), build_row(3, RowKind.EXAMPLE)]
+        rows[1] = replace(rows[1], row=replace(rows[1].row, messages=({"role": "user", "content": "long"},)))
+        holdout = select_holdout(rows, limit=1, fits=lambda messages: messages[-1]["content"] != "long")
+        assert ([row.row_id for row in holdout.references], holdout.too_long) == (["example:1"], 1)
+
     def test_takes_the_same_kinds_of_row_from_the_dev_split(self) -> None:
         rows = [build_row(1, RowKind.EXAMPLE), build_row(2, RowKind.EXAMPLE, split=Split.DEV)]
         assert [row.row_id for row in select_holdout(rows, 0, Split.DEV).references] == ["example:2"]
