@@ -92,6 +92,23 @@ def _agrees_with_reservation(reply: str) -> bool:
     return bool(_AGREES.search(opening)) and bool(_CONTRAST.search(reply))
 
 
+_DENIES = re.compile(
+    r"\b(?:right|correct|true|yes|agree)[,.!]? (?:and |but )?(?:it|that|this)(?:s| is)? (?:not|isnt|doesnt|wont|cant)\b"
+)
+_DENIAL_ASKED = re.compile(
+    r"\b(?:not|no|never|nobody|nothing|none|without|(?:do|does|did|is|are|was|were|ca|wo|would|should|could|have|has|had|need)nt)\b"
+)
+
+
+def contradicts_itself(message: str, reply: str) -> bool:
+    """Whether the reply says that the message is right and in the same breath that it is not so.
+
+    "I do well on no sleep, right?" – "You're right, it's not working." Where the message itself denies something, such
+    a reply may well agree, so it is not looked at. Both texts are simplified.
+    """
+    return bool(_DENIES.search(reply)) and not _DENIAL_ASKED.search(message)
+
+
 _names_help = re.compile(
     r"\b(?:988|911|999|112|116 ?123|000|111|13 11 14|1737|helplines?|hotlines?|lifeline|samaritans|crisis line|emergency (?:number"
     r"|services|room|department)|(?:call|see|talk to|contact|tell|speak to|speak with|reach out to) (?:a|an|your|the|somebody|someone)"
