@@ -47,10 +47,9 @@ READY_S, RUN_S = 180.0, 1500.0
 RECIPE = {
     "trainable": "last:4",
     "sft_epochs": 1,
-    "sft_learning_rate": 4e-5,  # at 2e-4 greedy replies repeat themselves, and the gate sees it
-    "preference_epochs": 1,
-    "max_tokens": 128,
-    "long_rows": "cut",
+    "sft_learning_rate": 3e-5,  # at 2e-4 greedy replies repeat themselves, and the gate sees it
+    "preference_epochs": 2,
+    "max_tokens": 192,
     "reply_tokens": 40,
     "safety_items": 48,  # of 833: all of them would take as long as the training
 }
