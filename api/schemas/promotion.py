@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from api.schemas.fields import Schema, Text, example
+from api.schemas.fields import Schema, example
+from data.cleaning import check_text
 
-Reason = Annotated[Text, Field(pattern=r"\S", min_length=1, max_length=2000)]
+# Constraints after a validator would not stand in the OpenAPI: clients would not know that blanks are no reason.
+Reason = Annotated[str, Field(pattern=r"\S", min_length=1, max_length=2000), AfterValidator(check_text)]
 
 
 class PromotionCreate(Schema):
