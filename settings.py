@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,8 +28,11 @@ class Settings(BaseSettings):
     engine_key: str = ""  # its API key; empty: it asks for none
     engine_artifacts: str = ""  # the folder of the artifacts as that server sees it; empty: as we do
     engine_timeout_s: float = Field(default=30.0, gt=0)  # it has failed when it says nothing for so long
-    engine_streams: int = Field(default=64, ge=1, le=1000)  # requests to it at once
+    engine_streams: int = Field(
+        default=64, ge=1, le=1000
+    )  # requests to an engine that batches them itself, such as this, at once
     base_model: str = "gpt2"
+    engine: Literal["auto", "ctranslate2", "openvino"] = "ctranslate2"  # what writes the replies here
     compute_type: str = "float32"  # CTranslate2 compute type of what is served: float32 or int8
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
     queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429

@@ -37,7 +37,6 @@ from api.routes import (
 from api.services import open_services
 from api.traces import TraceRequests, build_provider
 from data.unpacking import MAX_PACKED_BYTES
-from serving.handle import load_handle
 from serving.slot import LoadHandle
 from settings import Settings
 
@@ -72,11 +71,11 @@ gets a problem document; a key that asks too much gets 429 and `Retry-After`."""
 
 
 def create_app(
-    settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS, load: LoadHandle = load_handle
+    settings: Settings | None = None, routers: Sequence[APIRouter] = _ROUTERS, load: LoadHandle | None = None
 ) -> FastAPI:
     """The app; the database, the model and the watch on production are opened when it starts.
 
-    `load` makes of an artifact what answers.
+    `load` makes of an artifact what answers; None: what the settings say.
 
     Raises:
         RuntimeError: a route declares no access.

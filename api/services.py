@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from celery import Celery
@@ -46,8 +47,11 @@ class Services:
 
 
 @contextmanager
-def open_services(settings: Settings, metrics: Metrics, load: LoadHandle = load_handle) -> Iterator[Services]:
-    """Open everything and begin to watch production; at the end, let running replies end and close it all."""
+def open_services(settings: Settings, metrics: Metrics, load: LoadHandle | None = None) -> Iterator[Services]:
+    """Open everything and begin to watch production; at the end, let running replies end and close it all.
+
+    `load` makes of an artifact what answers; None: what the settings say.
+    """
     with ExitStack() as stack:
         database = Database(settings.database)
         stack.callback(database.dispose)
@@ -56,9 +60,10 @@ def open_services(settings: Settings, metrics: Metrics, load: LoadHandle = load_
             client = EngineClient(settings.engine_url, settings.engine_key, settings.engine_timeout_s)
             load = stack.enter_context(RemoteModels(client, settings.engine_artifacts)).load
             decode_threads = settings.engine_streams  # they only wait: it is the server that batches
+        load = load or partial(load_handle, engine=settings.engine)
         slot = ModelSlot(settings.compute_type, settings.threads, load)
         stack.callback(slot.close)
-        scheduler = Scheduler(settings.queue_limit, threads=decode_threads)
+        scheduler = Scheduler(settings.queue_limit, threads=decode_threads, streams=settings.engine_streams)
         stack.callback(scheduler.close)
         store = open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
         watch = ProductionWatch(database, slot, settings.artifacts, settings.poll_s, metrics, store)

@@ -3,6 +3,7 @@
 artifact/
 ├── model.safetensors, config.json, tokenizer.json, …   loads with transformers.pipeline
 ├── ctranslate2/                                        what is served
+├── openvino/                                           the graph that OpenVINO serves; not in every artifact
 └── manifest.json                                       written last; its digest names the artifact
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 from serving.errors import ArtifactInvalid
 
 MANIFEST = "manifest.json"
-_ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".bin", ".model", ".md"})
+_ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".bin", ".model", ".md", ".xml"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Artifact:
     def engine_folder(self) -> Path:
         """Folder of the CTranslate2 model."""
         return self.folder / "ctranslate2"
+
+    @property
+    def openvino_graph(self) -> Path:
+        """File of the graph for OpenVINO, which older artifacts and some types of models do not have."""
+        return self.folder / "openvino" / "openvino_model.xml"
 
 
 def seal_artifact(folder: Path, **facts: Any) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.artifact import load_artifact
-from serving.engine import CTranslate2Engine, Engine
+from serving.engine import Engine
+from serving.engines import EngineChoice, choose_engine, open_engine
 from serving.prompt import PromptRenderer
-
-_MAX_PARALLEL_BATCHES = 2
 
 
 @dataclass
@@ -29,6 +28,7 @@ class ModelHandle:
     folder: Path
     renderer: PromptRenderer
     engine: Engine
+    joins_strangers: bool = False  # whether its engine lets requests of different times share steps by itself
     closed: threading.Event = field(default_factory=threading.Event, repr=False)  # set with the engine closed
     _leases: _Leases = field(default_factory=_Leases, repr=False)
 
@@ -66,17 +66,17 @@ class ModelHandle:
             self.closed.set()
 
 
-def load_handle(folder: Path, version: int, compute_type: str = "float32", threads: int = 2) -> ModelHandle:
-    """Verify and load an artifact; at most two parallel batches share `threads` processor threads.
+def load_handle(
+    folder: Path, version: int, compute_type: str = "float32", threads: int = 2, engine: EngineChoice = "ctranslate2"
+) -> ModelHandle:
+    """Verify and load an artifact on `threads` processor threads.
 
     Raises:
         ArtifactInvalid: the folder is not a whole artifact.
-        RuntimeError, ValueError: the engine cannot load the model.
+        RuntimeError, ValueError, OSError: the engine cannot load the model, or is not there.
     """
     artifact = load_artifact(folder)
     renderer = PromptRenderer(artifact)
-    batches = min(threads, _MAX_PARALLEL_BATCHES)
-    engine = CTranslate2Engine(
-        artifact.engine_folder, compute_type, intra_threads=threads // batches, inter_threads=batches
-    )
-    return ModelHandle(version, artifact.digest, folder, renderer, engine)
+    name = choose_engine(artifact, engine, compute_type)
+    opened = open_engine(artifact, renderer, name, compute_type, threads=threads)
+    return ModelHandle(version, artifact.digest, folder, renderer, opened, joins_strangers=name == "openvino")

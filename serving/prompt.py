@@ -98,6 +98,18 @@ class PromptRenderer:
         """The ids of tokens that this renderer made."""
         return [cast(int, self._tokenizer.token_to_id(token)) for token in tokens]
 
+    @property
+    def end_id(self) -> int:
+        """Id of the token that ends a reply.
+
+        Raises:
+            ArtifactInvalid: the tokenizer has none.
+        """
+        token_id = self._tokenizer.token_to_id(self._special_tokens.get("eos_token", ""))
+        if token_id is None:
+            raise ArtifactInvalid("The tokenizer has no token that ends a reply; take another version.")
+        return token_id
+
     def list_tokens(self, ids: Sequence[int]) -> list[str]:
         """The tokens with these ids."""
         return [cast(str, self._tokenizer.id_to_token(token_id)) for token_id in ids]

@@ -23,21 +23,27 @@ class Scheduler:
     but leaves the other free threads their share. Nobody joins a batch that runs: a later request waits for
     the next free thread.
 
+    An engine that lets strangers join at any step (`ModelHandle.joins_strangers`) gets each request at once, in
+    a thread that only waits for it.
+
     Attributes:
         queue_limit: requests that may wait; one more is refused.
         max_batch: rows in one batch.
         threads: batches that run side by side; the engine needs as many `inter_threads`.
+        streams: requests that an engine which lets strangers join has at once.
     """
 
-    def __init__(self, queue_limit: int, max_batch: int = 16, threads: int = 2) -> None:
+    def __init__(self, queue_limit: int, max_batch: int = 16, threads: int = 2, streams: int = 32) -> None:
         self.queue_limit = queue_limit
         self.max_batch = max_batch
         self.threads = threads
+        self.streams = streams
         self._lock = threading.Lock()
         self._waiting: deque[Ticket] = deque()
         self._batches: list[list[Ticket]] = []
         self._is_closed = False
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._stream_executor = ThreadPoolExecutor(streams, thread_name_prefix="stream")
 
     @property
     def waiting(self) -> int:
@@ -73,7 +79,8 @@ class Scheduler:
             ticket = Ticket(handle, prompt_tokens, sampling, self._discard, output_filter)
             handle.acquire()
             self._waiting.append(ticket)
-            self._executor.submit(self._decode_next)  # one for each ticket: some find the queue empty
+            executor = self._stream_executor if handle.joins_strangers else self._executor
+            executor.submit(self._decode_next, handle.joins_strangers)  # one for each: some find no ticket left
         return ticket
 
     def close(self) -> None:
@@ -85,6 +92,7 @@ class Scheduler:
             ticket.fail(EngineStopped())
         _release(waiting)
         self._executor.shutdown(wait=True)
+        self._stream_executor.shutdown(wait=True)
 
     def _discard(self, ticket: Ticket) -> None:
         """Take a cancelled ticket out of the queue; one that runs is left to its batch."""
@@ -95,8 +103,8 @@ class Scheduler:
         ticket.complete("cancelled")
         _release([ticket])
 
-    def _decode_next(self) -> None:
-        batch = self._take_batch()
+    def _decode_next(self, joins_strangers: bool) -> None:
+        batch = self._take_one() if joins_strangers else self._take_batch()
         if not batch:
             return
         sampling = replace(batch[0].sampling, max_tokens=max(ticket.sampling.max_tokens for ticket in batch))
@@ -116,13 +124,22 @@ class Scheduler:
                 self._batches.remove(batch)
             _release(batch)
 
+    def _take_one(self) -> list[Ticket]:
+        with self._lock:
+            batch = [ticket for ticket in self._waiting if ticket.handle.joins_strangers][:1]
+            for ticket in batch:
+                self._waiting.remove(ticket)
+                self._batches.append(batch)
+            return batch
+
     def _take_batch(self) -> list[Ticket]:
         with self._lock:
-            if not self._waiting:
+            waiting = [ticket for ticket in self._waiting if not ticket.handle.joins_strangers]
+            if not waiting:
                 return []
-            oldest = self._waiting[0]
-            alike = [ticket for ticket in self._waiting if ticket.can_join(oldest)]
-            share = math.ceil(len(alike) / (self.threads - len(self._batches)))
+            alike = [ticket for ticket in waiting if ticket.can_join(waiting[0])]
+            running = sum(not batch[0].handle.joins_strangers for batch in self._batches)
+            share = math.ceil(len(alike) / (self.threads - running))
             batch = alike[: min(share, self.max_batch)]
             for ticket in batch:
                 self._waiting.remove(ticket)

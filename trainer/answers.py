@@ -19,7 +19,8 @@ from data.overlap import check_reference_hidden
 from data.recipe import Recipe
 from data.vocabulary import Message, PoolRow
 from serving.artifact import Artifact
-from serving.engine import CTranslate2Engine, Sampling, seed_engine
+from serving.engine import Engine, Sampling, seed_engine
+from serving.engines import EngineChoice, choose_engine, open_engine
 from serving.errors import PromptTooLong
 from serving.prompt import PromptRenderer
 from trainer.holdout import Holdout, list_texts
@@ -51,6 +52,7 @@ class Respondent:
 
     Args:
         compute_type: of the engine, as it will serve.
+        engine: what will serve.
         trunk: what the run keeps of the base's lower blocks; used for an artifact that shares them, in float32 only.
     """
 
@@ -61,13 +63,14 @@ class Respondent:
         progress: Progress,
         *,
         compute_type: str = "float32",
+        engine: EngineChoice = "ctranslate2",
         trunk: KnownTrunk | None = None,
     ) -> None:
         self._artifact, self._recipe, self._progress = artifact, recipe, progress
-        self._compute_type = compute_type
+        self._compute_type, self._name = compute_type, choose_engine(artifact, engine, compute_type)
         self._trunk = trunk if compute_type == "float32" and trunk and shares_trunk(artifact, trunk) else None
         self._renderer = PromptRenderer(artifact)
-        self._engine: CTranslate2Engine | None = None
+        self._engine: Engine | None = None
         self._scorer: TrunkScorer | None = None
 
     def __enter__(self) -> Self:
@@ -103,10 +106,10 @@ class Respondent:
         self._scorer = self._open_scorer(engine, texts) if self._trunk else None
         return _score(self._scorer.score if self._scorer else engine.score, texts, self._progress)
 
-    def _open(self) -> CTranslate2Engine:
+    def _open(self) -> Engine:
         if self._engine is None:
-            self._engine = CTranslate2Engine(
-                self._artifact.engine_folder, compute_type=self._compute_type, intra_threads=2, inter_threads=1
+            self._engine = open_engine(
+                self._artifact, self._renderer, self._name, self._compute_type, batches=1, seed=self._recipe.seed
             )
         return self._engine
 
@@ -118,7 +121,7 @@ class Respondent:
     def _fit(self, messages: Sequence[Message], reply_tokens: int) -> list[str]:
         return self._renderer.fit(list(messages), self._renderer.window_tokens - reply_tokens).tokens
 
-    def _generate(self, engine: CTranslate2Engine, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
+    def _generate(self, engine: Engine, chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[str]:
         prompts = [self._fit(messages, sampling.max_tokens) for messages in chats]
         replies = [""] * len(prompts)
         for chunk in _chunk_by_length([len(prompt) for prompt in prompts]):
@@ -128,7 +131,7 @@ class Respondent:
             self._progress.advance(len(chunk))
         return replies
 
-    def _open_scorer(self, engine: CTranslate2Engine, texts: list[Text]) -> TrunkScorer | None:
+    def _open_scorer(self, engine: Engine, texts: list[Text]) -> TrunkScorer | None:
         """A scorer through the trunk, if a sample of texts has the engine's scores."""
         if not texts or self._trunk is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -11,13 +12,15 @@ from ctranslate2.converters import TransformersConverter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from serving.artifact import move_artifact, seal_artifact
+from trainer.openvino_export import can_export, export_openvino
 
 _LIBRARIES = ("torch", "transformers", "trl", "ctranslate2", "tokenizers")
 
 
 def list_library_versions() -> dict[str, str]:
     """Versions of the libraries that decide what comes out of a run."""
-    return {name: version(name) for name in _LIBRARIES}
+    names = (*_LIBRARIES, "openvino") if importlib.util.find_spec("openvino") else _LIBRARIES
+    return {name: version(name) for name in names}
 
 
 def export_artifact(
@@ -41,6 +44,8 @@ def export_artifact(
     model.save_pretrained(staged)
     tokenizer.save_pretrained(staged)
     TransformersConverter(str(staged)).convert(str(staged / "ctranslate2"))
+    if can_export(model):
+        export_openvino(model, staged, staged / "openvino")
     if adapter is not None:
         shutil.copytree(adapter, staged / adapter.name)
     digest = seal_artifact(staged, libraries=list_library_versions(), **facts)

@@ -13,6 +13,7 @@ import numpy as np
 from data.safety_set import SafetyItem
 from data.vocabulary import Message, PoolRow
 from serving.artifact import Artifact
+from serving.engines import choose_engine
 from serving.errors import PromptTooLong
 from serving.prompt import PromptRenderer
 from trainer.answers import Answers, Respondent
@@ -95,6 +96,7 @@ class Interview:
             self._order.recipe,
             self._progress,
             compute_type=self._order.compute_type,
+            engine=self._order.engine,
             trunk=self._trunk,
         ) as respondent:
             for part in missing:
@@ -154,6 +156,7 @@ class Interview:
             "part": part,
             "artifact": artifact.digest,
             "compute_type": self._order.compute_type,
+            "engine": choose_engine(artifact, self._order.engine, self._order.compute_type),
         }
         match part:
             case "references" | "rated":

@@ -98,7 +98,9 @@ def _has_enough_ratings(dev: Holdout) -> bool:
 
 
 def _score(order: RunOrder, artifact: Artifact, dev: Holdout, progress: Progress, trunk: KnownTrunk | None) -> Answers:
-    with Respondent(artifact, order.recipe, progress, compute_type=order.compute_type, trunk=trunk) as respondent:
+    with Respondent(
+        artifact, order.recipe, progress, compute_type=order.compute_type, engine=order.engine, trunk=trunk
+    ) as respondent:
         scores = respondent.score([*dev.references, *dev.rated])
     count = len(dev.references)
     return Answers(replies=[], reference_log_probabilities=scores[:count], rated_log_probabilities=scores[count:])

@@ -237,6 +237,7 @@ def _write_order(database: Database, settings: Settings, attempt: Attempt) -> in
             "limit_bytes": int(settings.trunk_cache_gb * 10**9),
         },
         "compute_type": settings.compute_type,
+        "engine": settings.engine,
     }
     (attempt.folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")
     return production.number

@@ -63,7 +63,7 @@ class DisconnectNotice:
 @pytest.fixture
 def gated(live: Live, artifacts: Artifacts) -> Iterator[GatedEngine]:
     """The engine of the app, which stops in the middle of each reply."""
-    handle = load_handle(artifacts.root / artifacts.folders[0], version=0)
+    handle = load_handle(artifacts.root / artifacts.folders[0], version=0, engine="ctranslate2")
     assert isinstance(handle.engine, CTranslate2Engine)
     gated = GatedEngine(handle.engine, PAUSE_AT_TOKEN)
     slot = GatedSlot(dataclasses.replace(handle, engine=gated))

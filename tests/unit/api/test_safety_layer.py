@@ -34,7 +34,7 @@ def hostile(live: Live, artifacts: Artifacts) -> MakeHostile:
     """Lets the app answer with a checkpoint that says a given text."""
 
     def replace_model(text: str, **layer: Any) -> ScriptedEngine:
-        handle = load_handle(artifacts.root / artifacts.folders[0], version=0)
+        handle = load_handle(artifacts.root / artifacts.folders[0], version=0, engine="ctranslate2")
         assert isinstance(handle.engine, CTranslate2Engine)
         [file] = Path(handle.folder).rglob("tokenizer.json")
         engine = ScriptedEngine(handle.engine, Tokenizer.from_file(str(file)).encode(text).ids)

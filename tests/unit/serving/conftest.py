@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import GPT2LMHeadModel
 
 from serving.artifact import Artifact, load_artifact
 from serving.engine import CTranslate2Engine
 from serving.handle import ModelHandle, load_handle
 from serving.prompt import PromptRenderer
 from tests.engines import GatedEngine
-from tests.tiny import build_tiny_gpt2
+from tests.tiny import build_tiny_gpt2, sharpen
 from trainer.base import prepare_base
 
 
@@ -22,14 +20,8 @@ from trainer.base import prepare_base
 def base_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models as transformers saves them, with weights so large that replies do not repeat one token."""
     root = tmp_path_factory.mktemp("bases")
-    folders = tuple(build_tiny_gpt2(root / f"seed-{seed}", seed=seed) for seed in (0, 1))
-    for folder in folders:
-        model = GPT2LMHeadModel.from_pretrained(folder)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(8.0 if parameter.dim() == 2 else 1.0)
-        model.save_pretrained(folder)
-    return folders[0], folders[1]
+    first, second = (sharpen(build_tiny_gpt2(root / f"seed-{seed}", seed=seed)) for seed in (0, 1))
+    return first, second
 
 
 @pytest.fixture(scope="session")

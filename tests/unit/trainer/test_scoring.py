@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from data.vocabulary import Rating
 from serving.artifact import Artifact, load_artifact, seal_artifact
+from serving.engines import EngineChoice
 from tests.lessons import COLD, WARM, build_recipe, build_row, load_model
 from trainer.answers import Answers, Respondent
 from trainer.export import export_artifact
@@ -50,10 +51,12 @@ def candidate(base: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
     return load_artifact(folder)
 
 
-def answer(artifact: Artifact, trunk: KnownTrunk | None, compute_type: str = "float32") -> Answers:
+def answer(
+    artifact: Artifact, trunk: KnownTrunk | None, compute_type: str = "float32", engine: EngineChoice = "auto"
+) -> Answers:
     recipe = build_recipe(reply_tokens=4)
     progress = Progress("evaluating", 9)
-    with Respondent(artifact, recipe, progress, compute_type=compute_type, trunk=trunk) as respondent:
+    with Respondent(artifact, recipe, progress, compute_type=compute_type, engine=engine, trunk=trunk) as respondent:
         replies = respondent.reply([row.messages for row in HOLDOUT.references])
         scores = respondent.score([*HOLDOUT.references, *HOLDOUT.rated])
         return Answers(replies, scores[:3], scores[3:], respondent.is_scored_through_trunk)
@@ -104,10 +107,10 @@ class TestRespondent:
         shutil.copytree(base.engine_folder, folder / "ctranslate2")  # serves the base under the candidate's weights
         (folder / "manifest.json").unlink()
         seal_artifact(folder, base_model="tiny")
-        answers = answer(load_artifact(folder), know_trunk(base))
+        answers = answer(load_artifact(folder), know_trunk(base), engine="ctranslate2")
         assert not answers.is_scored_through_trunk
         assert "the engine scores" in caplog.text
-        assert differ(answers, answer(base, None)) == 0.0
+        assert differ(answers, answer(base, None, engine="ctranslate2")) == 0.0
 
 
 class TestSharesTrunk:

@@ -1,0 +1,164 @@
+"""Rows of strangers share the steps of one model: who comes joins the next step, who has ended leaves at once."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.rows import Logits, Row
+
+BLOCK_TOKENS = 32  # what one block of the cache holds: OpenVINO's own number on a processor
+_STEP_TOKENS = 256  # bounds how long a step, and so everyone's next token, waits for the prompts of newcomers
+_MAX_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one step reads of one row.
+
+    Attributes:
+        token_ids: the tokens that come now, at least 1.
+        past: tokens of the row that the cache holds already.
+        blocks: the row's blocks, enough for `past` and these tokens.
+        wanted: places within `token_ids` whose logits are wanted; may be empty.
+    """
+
+    token_ids: Sequence[int]
+    past: int
+    blocks: Sequence[int]
+    wanted: Sequence[int]
+
+
+class Steps(Protocol):
+    """A model that reads slices of rows; `serving.openvino_graph.StepGraph` is one."""
+
+    block_count: int
+
+    def run(self, slices: Sequence[Slice]) -> Logits:
+        """Logits of the wanted places, in order."""
+
+
+@dataclass(eq=False)
+class _Seat:
+    row: Row
+    blocks: list[int]  # all that it will ever need, so that nobody has to be turned out
+    past: int = 0
+
+
+class ContinuousBatch:
+    """One thread that steps as long as there are rows; its user may be many threads."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps: Steps | None = steps
+        self._block_count = steps.block_count
+        self._changed = threading.Condition()
+        self._waiting: deque[Row] = deque()
+        self._seats: list[_Seat] = []
+        self._free_blocks = list(range(self._block_count))  # a heap: low numbers first, so memory grows with use
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, name="continuous-batch", daemon=True)
+        self._thread.start()
+
+    def submit(self, rows: Sequence[Row]) -> None:
+        """Queue rows, in order; they end through their calls.
+
+        Raises:
+            RuntimeError: the batch is closed, or a row is larger than the cache.
+        """
+        needed = max((_count_blocks(row.longest) for row in rows), default=0)
+        if needed > self._block_count:
+            raise RuntimeError(f"A row needs {needed} blocks of the cache, which has {self._block_count}.")
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("The model is unloaded.")
+            self._waiting.extend(rows)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Fail what is left, and return when no step runs. Idempotent."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _work(self) -> None:
+        assert self._steps is not None
+        while self._admit():
+            try:
+                self._step(self._steps)
+            except BaseException as error:  # not handled here: it belongs to those who wait, as with a Future
+                self._fail(error, [seat.row for seat in self._seats])
+        self._steps = None  # with it goes the memory of the model
+        left = [seat.row for seat in self._seats]
+        with self._changed:
+            left += self._waiting
+            self._waiting.clear()
+        self._fail(RuntimeError("The model is unloaded."), left)
+
+    def _admit(self) -> bool:
+        """Seat who fits, in order; waits while there is nobody. False when the batch is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._waiting or self._seats)
+            while self._waiting and len(self._seats) < _MAX_ROWS and not self._is_closed:
+                needed = _count_blocks(self._waiting[0].longest)
+                if needed > len(self._free_blocks):
+                    break
+                blocks = [heapq.heappop(self._free_blocks) for _ in range(needed)]
+                self._seats.append(_Seat(self._waiting.popleft(), blocks))
+            return not self._is_closed
+
+    def _step(self, steps: Steps) -> None:
+        parts = self._plan()
+        logits = steps.run([part for _, part in parts])
+        place = 0
+        for seat, part in parts:
+            own, place = logits[place : place + len(part.wanted)], place + len(part.wanted)
+            seat.past += len(part.token_ids)
+            if seat in self._seats:  # not one whose call has just failed
+                self._hand_out(seat, own)
+
+    def _hand_out(self, seat: _Seat, logits: Logits) -> None:
+        try:
+            has_ended = seat.row.take(logits)
+        except BaseException as error:  # of the row's callback: only its own call fails
+            self._fail(error, [seat.row])
+            return
+        if has_ended:
+            self._leave(seat)
+            seat.row.call.end_row()
+
+    def _plan(self) -> list[tuple[_Seat, Slice]]:
+        """One token of every reply that grows, then prompts, the oldest first, as many tokens as there is room for."""
+        room = _STEP_TOKENS
+        parts = []
+        for seat in sorted(self._seats, key=lambda seat: len(seat.row.token_ids) - seat.past > 1):
+            end = min(len(seat.row.token_ids), seat.past + room)
+            if end > seat.past:
+                wanted = [place - seat.past for place in seat.row.list_wanted(seat.past, end)]
+                parts.append((seat, Slice(seat.row.token_ids[seat.past : end], seat.past, seat.blocks, wanted)))
+                room -= end - seat.past
+        return parts
+
+    def _fail(self, error: BaseException, rows: Sequence[Row]) -> None:
+        """End the calls of these rows, with all their rows, seated or not."""
+        calls = {id(row.call): row.call for row in rows}
+        for seat in [seat for seat in self._seats if id(seat.row.call) in calls]:
+            self._leave(seat)
+        with self._changed:
+            self._waiting = deque(row for row in self._waiting if id(row.call) not in calls)
+        for call in calls.values():
+            call.fail(error)
+
+    def _leave(self, seat: _Seat) -> None:
+        self._seats.remove(seat)
+        for block in seat.blocks:
+            heapq.heappush(self._free_blocks, block)
+
+
+def _count_blocks(tokens: int) -> int:
+    return -(-tokens // BLOCK_TOKENS)

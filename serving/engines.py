@@ -1,0 +1,72 @@
+"""Which engine an artifact is answered with, and how it is opened."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+from serving.artifact import Artifact
+from serving.engine import CTranslate2Engine, Engine
+from serving.prompt import PromptRenderer
+
+EngineName = Literal["ctranslate2", "openvino"]
+EngineChoice = Literal["auto", "ctranslate2", "openvino"]
+
+_MAX_PARALLEL_BATCHES = 2
+
+
+def choose_engine(
+    artifact: Artifact, choice: EngineChoice = "ctranslate2", compute_type: str = "float32"
+) -> EngineName:
+    """The engine that answers; `auto` takes the faster one of those that can (`docs/adr/0006-two-engines.md`).
+
+    Raises:
+        ValueError: OpenVINO is asked for and cannot answer; the message says what is missing.
+    """
+    if choice == "ctranslate2":
+        return choice
+    obstacle = _find_obstacle(artifact, compute_type)
+    if choice == "openvino" and obstacle:
+        raise ValueError(f"OpenVINO cannot answer: {obstacle}")
+    return "ctranslate2" if obstacle else "openvino"
+
+
+def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
+    if importlib.util.find_spec("openvino") is None:
+        return "it is not installed; install ratchet[openvino]."
+    if not artifact.openvino_graph.exists():
+        return f"{artifact.folder} has no graph for it; OpenVINO must be installed where versions are trained, too."
+    if compute_type != "float32":
+        return f"it computes in float32 here, not in {compute_type}."
+    return ""
+
+
+def open_engine(
+    artifact: Artifact,
+    renderer: PromptRenderer,
+    name: EngineName,
+    compute_type: str = "float32",
+    *,
+    threads: int = 2,
+    batches: int = _MAX_PARALLEL_BATCHES,
+    seed: int | None = None,
+) -> Engine:
+    """Load the model on `threads` processor threads.
+
+    Args:
+        batches: what CTranslate2 generates side by side, sharing the threads; OpenVINO has one batch for all.
+        seed: of what OpenVINO samples; CTranslate2 takes its own from `seed_engine`.
+
+    Raises:
+        RuntimeError, ValueError, OSError: the engine cannot load the model.
+    """
+    if name == "openvino":
+        from serving.openvino_engine import OpenVINOEngine  # an extra, and half a second to import
+
+        end_id = renderer.end_id
+        window = renderer.window_tokens
+        return OpenVINOEngine(artifact.folder, end_id, window, renderer.list_ids, threads=threads, seed=seed)
+    batches = min(threads, batches)
+    return CTranslate2Engine(
+        artifact.engine_folder, compute_type, intra_threads=threads // batches, inter_threads=batches
+    )

@@ -1,0 +1,121 @@
+"""An OpenVINO model as one step of decoding over a paged cache: packed rows of any length in, logits out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+from openvino import opset13
+from openvino._offline_transformations import paged_attention_transformation
+
+from serving.continuous_batch import BLOCK_TOKENS, Slice
+from serving.rows import Logits
+from serving.safetensors_file import read_safetensors
+
+GRAPH_FILE = Path("openvino", "openvino_model.xml")
+_CACHE_BYTES = 2**30  # at most, unless one row needs more: 23,000 tokens of SmolLM2-135M, 14,000 of GPT-2
+_WANTED = "wanted_positions"
+_INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")  # of the graph as exported
+
+
+class StepGraph:
+    """Weights, compiled for the processor, and a cache for keys and values.
+
+    One step at a time; it runs without the interpreter's lock.
+
+    Attributes:
+        block_count: blocks of the cache, enough for one row of `window_tokens`.
+
+    Raises:
+        RuntimeError, ValueError, OSError: the folder of the artifact holds no model that can be read.
+    """
+
+    def __init__(self, folder: Path, window_tokens: int, threads: int) -> None:
+        model = openvino.Core().read_model(folder / GRAPH_FILE)
+        self._weights = read_safetensors(folder / "model.safetensors")  # kept: the runtime shares their memory
+        _put_weights_in(model, self._weights)
+        paged_attention_transformation(model)
+        _add_wanted_positions(model)
+        compiled = openvino.Core().compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": "f32",
+                "KV_CACHE_PRECISION": "f32",
+            },
+        )
+        self._request = compiled.create_infer_request()
+        caches = [port for port in compiled.inputs if port.get_any_name().startswith(("key_cache.", "value_cache."))]
+        block_bytes = sum(4 * math.prod(_get_block_shape(port)) for port in caches)
+        self.block_count = max(_CACHE_BYTES // block_bytes, -(-window_tokens // BLOCK_TOKENS))
+        # Zeros, since places beyond what was written are read and weighted by 0; not resident until used.
+        self._caches = [np.zeros((self.block_count, *_get_block_shape(port)), np.float32) for port in caches]
+        for port, cache in zip(caches, self._caches, strict=True):
+            self._request.set_tensor(port, openvino.Tensor(cache, shared_memory=True))
+
+    def run(self, slices: Sequence[Slice]) -> Logits:
+        """Logits [wanted, vocabulary] of all wanted places, slice by slice in order; fills the cache.
+
+        The array is a view that the next step overwrites.
+        """
+        logits = self._request.infer(_pack(slices), share_outputs=True)[0]
+        return logits.reshape(-1, logits.shape[-1])
+
+
+def _pack(slices: Sequence[Slice]) -> dict[str, Any]:
+    lengths = [len(part.token_ids) for part in slices]
+    starts = np.cumsum([0, *lengths])
+    totals = [part.past + length for part, length in zip(slices, lengths, strict=True)]
+    blocks = [part.blocks[: -(-total // BLOCK_TOKENS)] for part, total in zip(slices, totals, strict=True)]
+    positions = [np.arange(part.past, total) for part, total in zip(slices, totals, strict=True)]
+    wanted = [start + place for part, start in zip(slices, starts, strict=False) for place in part.wanted]
+    return {
+        "input_ids": np.concatenate([part.token_ids for part in slices]).astype(np.int64),
+        "position_ids": np.concatenate(positions).astype(np.int64),
+        "past_lens": np.array([part.past for part in slices], np.int32),
+        "subsequence_begins": starts.astype(np.int32),
+        "block_indices": np.concatenate(blocks).astype(np.int32),
+        "block_indices_begins": np.cumsum([0, *map(len, blocks)]).astype(np.int32),
+        "max_context_len": np.array(max(totals), np.int32),
+        _WANTED: np.array(wanted, np.int64),
+    }
+
+
+def _get_block_shape(port: Any) -> list[int]:
+    return [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]]
+
+
+def _put_weights_in(model: openvino.Model, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Constants in the place of the inputs that bear the name of a weight.
+
+    Raises:
+        ValueError: a weight is missing, or there is an input that a graph of ours does not have.
+    """
+    for port in model.inputs:
+        name = port.get_any_name()
+        if name in _INPUTS:
+            continue
+        if name not in weights:
+            raise ValueError(f"The graph wants {name}, which is no weight of the model.")
+        parameter = port.get_node()
+        parameter.output(0).replace(openvino.op.Constant(weights[name], shared_memory=True).output(0))
+        model.remove_parameter(parameter)
+    model.validate_nodes_and_infer_types()
+
+
+def _add_wanted_positions(model: openvino.Model) -> None:
+    """Project only the places that are asked for onto the vocabulary: the largest matrix of a small model."""
+    head = model.outputs[0].get_node().input_value(0).get_node()
+    wanted = opset13.parameter(openvino.PartialShape([-1]), openvino.Type.i64, _WANTED)
+    wanted.output(0).get_tensor().add_names({_WANTED})
+    places = opset13.gather(head.input_value(0), wanted, opset13.constant(0))
+    head.input(0).replace_source_output(places.output(0))
+    model.add_parameters([wanted])
+    model.validate_nodes_and_infer_types()
