@@ -88,16 +88,20 @@ class ContinuousBatch:
 
     def _work(self) -> None:
         assert self._steps is not None
-        while self._admit():
-            try:
-                self._step(self._steps)
-            except BaseException as error:  # not handled here: it belongs to those who wait, as with a Future
-                self._fail(error, [seat.row for seat in self._seats])
+        try:
+            while self._admit():
+                try:
+                    self._step(self._steps)
+                except (RuntimeError, ValueError, MemoryError) as error:  # as engines fail: the next step may go well
+                    self._fail(error, [seat.row for seat in self._seats])
+        finally:  # whatever else may happen, nobody waits for ever
+            self._end()
+
+    def _end(self) -> None:
         self._steps = None  # with it goes the memory of the model
-        left = [seat.row for seat in self._seats]
         with self._changed:
-            left += self._waiting
-            self._waiting.clear()
+            self._is_closed = True
+            left = [*(seat.row for seat in self._seats), *self._waiting]
         self._fail(RuntimeError("The model is unloaded."), left)
 
     def _admit(self) -> bool:

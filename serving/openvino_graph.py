@@ -12,10 +12,10 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13
 from openvino._offline_transformations import paged_attention_transformation
+from safetensors.numpy import load_file
 
 from serving.continuous_batch import BLOCK_TOKENS, Slice
 from serving.rows import Logits
-from serving.safetensors_file import read_safetensors
 
 GRAPH_FILE = Path("openvino", "openvino_model.xml")
 _CACHE_BYTES = 2**30  # at most, unless one row needs more: 23,000 tokens of SmolLM2-135M, 14,000 of GPT-2
@@ -37,7 +37,7 @@ class StepGraph:
 
     def __init__(self, folder: Path, window_tokens: int, threads: int) -> None:
         model = openvino.Core().read_model(folder / GRAPH_FILE)
-        self._weights = read_safetensors(folder / "model.safetensors")  # kept: the runtime shares their memory
+        self._weights = load_file(folder / "model.safetensors")  # kept: the runtime shares their memory
         _put_weights_in(model, self._weights)
         paged_attention_transformation(model)
         _add_wanted_positions(model)

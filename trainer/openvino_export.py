@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
-
-from serving.safetensors_file import read_safetensors
 
 MODEL_TYPES = ("gpt2", "llama")
 _INPUTS = ("input_ids", "attention_mask", "position_ids")
@@ -46,7 +45,7 @@ def export_openvino(model: PreTrainedModel, artifact: Path, folder: Path) -> Non
     _add_beam_index(graph, len(states))
     apply_make_stateful_transformation(graph, {f"past.{state}": f"present.{state}" for state in states})
     _start_empty(graph)
-    _take_weights_out(graph, read_safetensors(artifact / "model.safetensors"))
+    _take_weights_out(graph, load_file(artifact / "model.safetensors"))
     graph.validate_nodes_and_infer_types()
     _number(graph)
     folder.mkdir(parents=True)

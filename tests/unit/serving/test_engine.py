@@ -16,6 +16,7 @@ from data.vocabulary import Message
 from serving.artifact import Artifact
 from serving.engine import CTranslate2Engine, Generation, Sampling, seed_engine
 from serving.prompt import PromptRenderer
+from tests.engine_contract import GREEDY, EngineContract
 
 TEXTS = (
     "Hi",
@@ -26,7 +27,6 @@ TEXTS = (
     "two",
 )
 CONVERSATIONS: list[list[Message]] = [[{"role": "user", "content": text}] for text in TEXTS]
-GREEDY = Sampling(max_tokens=24)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def build_engine_that_ends_with(token_id: int, artifact: Artifact, folder: Path)
     return CTranslate2Engine(folder)
 
 
-class TestGenerate:
+class TestGenerate(EngineContract):
     def test_greedy_tokens_are_those_of_transformers(
         self,
         greedy: list[Generation],
@@ -107,34 +107,6 @@ class TestGenerate:
         assert engine.generate(prompts[:1], GREEDY, collect) == [Generation(usual[:end], "stop")]
         assert seen == usual[: end + 1]
         assert engine.end_id == usual[5]
-
-    def test_names_the_length_as_the_reason(self, engine: CTranslate2Engine, prompts: list[list[str]]) -> None:
-        [generation] = engine.generate(prompts[:1], Sampling(max_tokens=3))
-        assert (len(generation.token_ids), generation.finish_reason) == (3, "length")
-
-    def test_callback_ends_its_row_only(
-        self, engine: CTranslate2Engine, greedy: list[Generation], prompts: list[list[str]]
-    ) -> None:
-        seen: list[int] = []
-
-        def stop_second(row: int, token_id: int) -> bool:
-            seen.append(row)
-            return row == 1 and seen.count(1) == 2
-
-        generations = engine.generate(prompts[:2], GREEDY, stop_second)
-        assert generations == [greedy[0], Generation(greedy[1].token_ids[:2], "cancelled")]
-
-    def test_top_k_of_one_is_greedy_at_any_temperature(
-        self, engine: CTranslate2Engine, greedy: list[Generation], prompts: list[list[str]]
-    ) -> None:
-        assert engine.generate(prompts, Sampling(max_tokens=24, temperature=2.0, top_k=1)) == greedy
-
-    def test_samples_within_the_nucleus(
-        self, engine: CTranslate2Engine, greedy: list[Generation], prompts: list[list[str]]
-    ) -> None:
-        assert engine.generate(prompts, Sampling(max_tokens=24, temperature=1.0, top_p=1e-6)) == greedy
-        sampled = engine.generate(prompts, Sampling(max_tokens=24, temperature=5.0))
-        assert sampled != greedy
 
     def test_refuses_what_the_engine_refuses(self, engine: CTranslate2Engine, prompts: list[list[str]]) -> None:
         with pytest.raises(ValueError, match="topp"):
