@@ -129,7 +129,7 @@ class ContinuousBatch:
     def _hand_out(self, seat: _Seat, logits: Logits) -> None:
         try:
             has_ended = seat.row.take(logits)
-        except BaseException as error:  # of the row's callback: only its own call fails
+        except Exception as error:  # whatever the row's callback raises belongs to its caller, as with a Future
             self._fail(error, [seat.row])
             return
         if has_ended:
