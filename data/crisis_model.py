@@ -49,8 +49,8 @@ class CrisisModel:
 
     def find_category(self, text: str) -> str | None:
         """The category of the window with the highest score, None when no window reaches the threshold."""
-        best = max(split_windows(text), key=self.score, default="")
-        if self.score(best) < self.threshold:
+        score, best = max(((self.score(window), window) for window in split_windows(text)), default=(float("-inf"), ""))
+        if score < self.threshold:
             return None
         votes = self.categories[list_buckets(best)].sum(axis=0, dtype=np.int64)
         return CRISIS_CATEGORIES[int(votes.argmax())]

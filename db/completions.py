@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, insert, select, tuple_, type_coerce
+from sqlalchemy import JSON, bindparam, insert, select, tuple_, type_coerce
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
 from data.vocabulary import Message
 from db.base import new_id
-from db.inserts import build_insert
+from db.inserts import build_insert, get_table
 from db.models import Completion, Conversation
+
+# Made once: for each rating, to make it takes as long as to run it.
+_SELECT_END_USER = (
+    select(Conversation.end_user)
+    .join(
+        Completion,
+        (Conversation.key_id == Completion.key_id) & (Conversation.id == Completion.conversation_id),
+    )
+    .where(Completion.id == bindparam("completion_id"), Completion.key_id == bindparam("key_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ def ensure_conversation(session: Session, key_id: str, conversation_id: str | No
     """
     conversation_id = conversation_id or new_id("conv")
     begun = {"key_id": key_id, "id": conversation_id, "end_user": end_user}
-    session.execute(build_insert(session, Conversation).on_conflict_do_nothing(), begun)
+    session.execute(build_insert(session, get_table(Conversation)).on_conflict_do_nothing(), begun)
     return conversation_id
 
 
@@ -75,7 +85,7 @@ def create_completion(
         "is_crisis": is_crisis,
         "latency_s": latency_s,
     }
-    session.execute(insert(Completion), row)
+    session.execute(insert(get_table(Completion)), row)
     return completion_id
 
 
@@ -98,9 +108,7 @@ def get_end_user(session: Session, completion_id: str, key_id: str) -> str | Non
     Raises:
         NotFound: see `get_completion`.
     """
-    begun = (Conversation.key_id == Completion.key_id) & (Conversation.id == Completion.conversation_id)
-    owned = Completion.id == completion_id, Completion.key_id == key_id
-    found = session.execute(select(Conversation.end_user).join(Completion, begun).where(*owned)).one_or_none()
+    found = session.execute(_SELECT_END_USER, {"completion_id": completion_id, "key_id": key_id}).one_or_none()
     if found is None:
         raise _build_not_found(completion_id)
     return found.end_user
