@@ -134,6 +134,7 @@ def _summarise(figures: list[dict[str, Any]]) -> dict[str, float]:
         "last_epoch_s": round(mean(one["epochs_s"][-1] for one in figures), 2),
         "peak_gb": round(max(one["peak_bytes"] for one in figures) / 1e9, 2),
         "holdout_loss": round(mean(one["holdout_loss"] for one in figures), 4),
+        **{name: figures[0][name] for name in ("found_texts", "computed_texts") if name in figures[0]},
     }
 
 
@@ -178,9 +179,15 @@ def _print_cell(cell: str, n_rows: int, n_tokens: int, summary: dict[str, dict[s
         print(
             f"  {kind:9} {figures['seconds']:8.1f} s  {figures['epoch_s']:7.1f} s an epoch {ratios}"
             f"  peak {figures['peak_gb']:.1f} GB  hold-out loss {figures['holdout_loss']:.4f}"
-            f"  {figures['share_of_roof']:.0%} of the roof",
+            f"  {figures['share_of_roof']:.0%} of the roof{_describe_cache(figures)}",
             flush=True,
         )
+
+
+def _describe_cache(figures: dict[str, float]) -> str:
+    if "computed_texts" not in figures:
+        return ""
+    return f"  trunk computed {figures['computed_texts']} times, found {figures['found_texts']} times"
 
 
 def _save(cell: dict[str, Any], gflops: float, path: Path) -> None:

@@ -41,6 +41,7 @@ from data.recipe import Recipe
 from trainer.checkpoints import CHECKPOINTS, open_checkpoints
 from trainer.dpo import train_dpo
 from trainer.kto import train_kto
+from trainer.rows import ROW_IDS
 from trainer.supervised import train_supervised
 from trainer.trunk import freeze_below, install_trunk, remove_trunk
 from trainer.trunk_cache import TrunkCacheOrder, open_store
@@ -77,11 +78,16 @@ def main() -> int:
     train = _train_stock if order["kind"] == "stock" else _train_ours
     started_s = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
-        train(order, model, tokenizer, recipe)
+        texts = train(order, model, tokenizer, recipe)
     seconds = time.perf_counter() - started_s
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     loss = measure_loss(order["method"], model, _load(order["base"]), tokenizer, order["holdout"], recipe.beta)
-    figures = {"seconds": seconds, "epochs_s": EpochClock.epochs_s, "peak_bytes": peak_bytes, "holdout_loss": loss}
+    figures = {
+        "seconds": seconds,
+        "epochs_s": EpochClock.epochs_s,
+        "peak_bytes": peak_bytes,
+        "holdout_loss": loss,
+    } | texts
     print(json.dumps(figures))
     return 0
 
@@ -93,7 +99,7 @@ def _load(folder: str) -> PreTrainedModel:
 
 def _train_stock(
     order: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> None:
+) -> dict[str, int]:
     trainer_class, config_class = _STOCK[order["method"]]
     freeze_below(model, recipe.trainable)  # sets requires_grad and nothing else
     is_sft = order["method"] == "sft"
@@ -114,23 +120,27 @@ def _train_stock(
         ),
     )
     trainer.train()
+    return {}
 
 
 def _train_ours(
     order: dict[str, Any], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> None:
+) -> dict[str, int]:
+    """Returns how often the trunk's output for a text was there, and how often it was computed."""
     folder = Path(order["folder"])
     open_checkpoints(folder / CHECKPOINTS, {"run": str(folder)})
     boundary = freeze_below(model, recipe.trainable)
     cache = TrunkCacheOrder(folder=Path(order["cache"]), limit_bytes=_CACHE_BYTES)
     store = open_store(cache, order["base"], boundary, model.dtype) if boundary else None
     trunk = install_trunk(model, boundary, store)
-    rows = order["rows"]
+    # Without owners nothing would outlive the run, and a later one would find the cache empty.
+    rows = [{**row, ROW_IDS: [f"row-{number}"]} for number, row in enumerate(order["rows"])]
     if order["method"] == "sft":
         train_supervised(model, tokenizer, rows, [], recipe, folder)
     else:
         (train_kto if order["method"] == "kto" else train_dpo)(model, tokenizer, rows, recipe, folder)
     remove_trunk(model, trunk)
+    return {"found_texts": store.hits, "computed_texts": store.misses} if store else {}
 
 
 @torch.no_grad()
