@@ -83,8 +83,7 @@ class ContinuousBatch:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join()
 
     def _work(self) -> None:
         assert self._steps is not None
@@ -108,6 +107,7 @@ class ContinuousBatch:
         """Seat who fits, in order; waits while there is nobody. False when the batch is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._waiting or self._seats)
+            self._waiting = deque(row for row in self._waiting if not row.call.is_abandoned)
             while self._waiting and len(self._seats) < _MAX_ROWS and not self._is_closed:
                 needed = _count_blocks(self._waiting[0].longest)
                 if needed > len(self._free_blocks):
@@ -123,18 +123,9 @@ class ContinuousBatch:
         for seat, part in parts:
             own, place = logits[place : place + len(part.wanted)], place + len(part.wanted)
             seat.past += len(part.token_ids)
-            if seat in self._seats:  # not one whose call has just failed
-                self._hand_out(seat, own)
-
-    def _hand_out(self, seat: _Seat, logits: Logits) -> None:
-        try:
-            has_ended = seat.row.take(logits)
-        except Exception as error:  # whatever the row's callback raises belongs to its caller, as with a Future
-            self._fail(error, [seat.row])
-            return
-        if has_ended:
-            self._leave(seat)
-            seat.row.call.end_row()
+            if seat.row.call.is_abandoned or seat.row.take(own):
+                self._leave(seat)
+                seat.row.call.end_row()
 
     def _plan(self) -> list[tuple[_Seat, Slice]]:
         """One token of every reply that grows, then prompts, the oldest first, as many tokens as there is room for."""

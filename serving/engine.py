@@ -56,8 +56,8 @@ class Engine(Protocol):
     ) -> list[Generation]:
         """One reply for each prompt, in the order of the prompts.
 
-        `on_token(row, token_id)` gets every token as it comes, the end token too, in a thread of the engine;
-        when it returns True the row ends there. The engine forgets `on_token` before this returns.
+        `on_token(row, token_id)` gets every token as it comes, the end token too, in a thread of the engine or in
+        the caller's; when it returns True the row ends there. The engine forgets `on_token` before this returns.
 
         Raises:
             RuntimeError: the engine failed, is closed, or a prompt and its reply are longer than the window.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
@@ -29,33 +30,48 @@ class Row(Protocol):
 
 
 class Call:
-    """The rows of one question to the engine, which end together for whoever asks."""
+    """The rows of one question to the engine, which end together for whoever asks.
+
+    The batch tells what comes; the asker's own thread does what is to be done with it, so that neither its time nor
+    its errors are the batch's.
+
+    Attributes:
+        is_abandoned: nobody waits any more, so its rows are of no use.
+    """
 
     def __init__(self) -> None:
-        self.error: BaseException | None = None
+        self.is_abandoned = False
         self._open_rows = 0
-        self._ended = threading.Event()
+        self._news: SimpleQueue[Callable[[], object] | BaseException | None] = SimpleQueue()
 
     def add_row(self) -> None:
         """Count one more row that has to end."""
         self._open_rows += 1
 
+    def tell(self, news: Callable[[], object]) -> None:
+        """Have this done in the thread that waits, in order; called by the batch only."""
+        self._news.put(news)
+
     def end_row(self) -> None:
         """Count a row as ended; called by the batch only."""
         self._open_rows -= 1
         if self._open_rows == 0:
-            self._ended.set()
+            self._news.put(None)
 
     def fail(self, error: BaseException) -> None:
         """End all rows at once; the first error is the one that is told."""
-        self.error = self.error or error
-        self._ended.set()
+        self._news.put(error)
 
     def wait(self) -> None:
-        """Return when no row is open. Raises the error that ended the call."""
-        self._ended.wait()
-        if self.error is not None:
-            raise self.error
+        """Do what is told and return when no row is open, once. Raises the first error: the batch's, or one of what
+        was done."""
+        try:
+            while (news := self._news.get()) is not None:
+                if isinstance(news, BaseException):
+                    raise news
+                news()
+        finally:
+            self.is_abandoned = True
 
 
 class ReplyRow:
@@ -81,13 +97,15 @@ class ReplyRow:
         self._on_token = on_token
         self._number = number
         self._reason: FinishReason | None = None
+        self._cut: int | None = None  # where the asker ended the row; what the batch added since is none of it
         call.add_row()
 
     @property
     def generation(self) -> Generation:
         """What came of it, once the row has ended."""
-        assert self._reason is not None
-        return Generation(self.token_ids[self._prompt_tokens :], self._reason)
+        reason = self._reason if self._cut is None else "cancelled"
+        assert reason is not None
+        return Generation(self.token_ids[self._prompt_tokens : self._cut], reason)
 
     def list_wanted(self, start: int, end: int) -> list[int]:
         """See `Row`: the last token's, once everything is read."""
@@ -95,19 +113,24 @@ class ReplyRow:
 
     def take(self, logits: Logits) -> bool:
         """See `Row`."""
+        if self._cut is not None:
+            return True
         if not len(logits):
             return False
         token_id = draw(logits[0], self._sampling, self._generator)
-        must_end = self._on_token is not None and self._on_token(self._number, token_id)
         if token_id == self._end_id:
             self._reason = "stop"
-            return True
-        self.token_ids.append(token_id)
-        if must_end:
-            self._reason = "cancelled"
-        elif len(self.token_ids) == self.longest:
-            self._reason = "length"
+        else:
+            self.token_ids.append(token_id)
+            self._reason = "length" if len(self.token_ids) == self.longest else None
+        if self._on_token is not None:
+            self.call.tell(partial(self._ask_asker, self._on_token, token_id, len(self.token_ids)))
         return self._reason is not None
+
+    def _ask_asker(self, on_token: OnToken, token_id: int, length: int) -> None:
+        """Tell the asker of the token that made the row so long; runs in the asker's thread."""
+        if self._cut is None and on_token(self._number, token_id) and token_id != self._end_id:
+            self._cut = length
 
 
 class ScoreRow:
