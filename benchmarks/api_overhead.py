@@ -1,8 +1,8 @@
 """What the API adds to a reply: latency of chat and feedback with an engine that answers at once.
 
-    python -m benchmarks.api_overhead [--seconds 20] [--rates 100 500] [--databases sqlite postgresql]
+    python -m benchmarks.api_overhead [--seconds 20] [--rates 100 500] [--databases sqlite postgresql] [--processes 1]
 
-The server (one process, as `ratchet api`) writes every completion and rating to the database and asks the real
+The server (each process as `ratchet api`) writes every completion and rating to the database and asks the real
 store for the limits. The load comes from this process over loopback, open loop; a latency is from the moment that a
 request is sent until its whole answer is there.
 """
@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,22 +70,23 @@ class Row:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    processes: int
     server_cpu_ms: float  # processor time of the server for one request, which other load hardly changes
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A server that runs, in one process or more."""
 
-    process: psutil.Popen
-    port: int
+    processes: list[psutil.Popen]
+    ports: list[int]
     key: str  # a client's
 
     @property
     def cpu_s(self) -> float:
         """The processor time that it has used."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+        times = [process.cpu_times() for process in self.processes]
+        return sum(time.user + time.system for time in times)
 
 
 def main() -> int:
@@ -94,6 +95,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rates", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"], choices=["sqlite", "postgresql"])
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     rows: list[Row] = []
@@ -103,7 +105,7 @@ def main() -> int:
         gc.freeze()  # torch was needed for the artifact only; its objects must not slow the load down
         for database in options.databases:
             for rate in options.rates:
-                with _serve(folder, database, digest) as server:
+                with _serve(folder, database, digest, options.processes) as server:
                     for row in asyncio.run(_measure(database, server, rate, options.seconds)):
                         rows.append(row)
                         _print_row(row)
@@ -113,7 +115,7 @@ def main() -> int:
 
 async def _measure(database: str, server: Server, rate: int, seconds: int) -> list[Row]:
     """Chat at that rate, then rate what was answered."""
-    client = Client(server.port, server.key)
+    client = Client(server.ports, server.key)
     count = rate * (WARM_UP_S + seconds)
     idle_s = server.cpu_s
     chats = await client.send_all("/v1/chat/completions", [json.dumps(_QUESTION).encode()] * count, rate)
@@ -126,31 +128,28 @@ async def _measure(database: str, server: Server, rate: int, seconds: int) -> li
     ratings = await client.send_all("/v1/feedback", thumbs, rate)
     client.close()
     return [
-        _summarise(database, "chat", rate, chats, chatted_s - idle_s),
-        _summarise(database, "feedback", rate, ratings, server.cpu_s - chatted_s),
+        _summarise(database, "chat", rate, len(server.ports), chats, chatted_s - idle_s),
+        _summarise(database, "feedback", rate, len(server.ports), ratings, server.cpu_s - chatted_s),
     ]
 
 
-def _summarise(database: str, call: str, rate: int, answers: Sequence[Answer], cpu_s: float) -> Row:
+def _summarise(database: str, call: str, rate: int, processes: int, answers: Sequence[Answer], cpu_s: float) -> Row:
     cpu_ms = round(cpu_s / len(answers) * 1000, 2)
     answers = answers[rate * WARM_UP_S :]
     errors = sum(answer.status not in (200, 201) for answer in answers)
     latencies_ms = [answer.seconds * 1000 for answer in answers]  # failed ones too
     p50, p95, p99 = (round(float(value), 2) for value in np.percentile(latencies_ms, (50, 95, 99)))
-    return Row(database, call, rate, len(answers), errors, p50, p95, p99, cpu_ms)
+    return Row(database, call, rate, len(answers), errors, p50, p95, p99, processes, cpu_ms)
 
 
 @contextmanager
-def _serve(folder: Path, database: str, digest: str) -> Iterator[Server]:
+def _serve(folder: Path, database: str, digest: str, processes: int = 1) -> Iterator[Server]:
     """A server with a new database."""
     var = Path(tempfile.mkdtemp(dir=folder))
     with _open_database(var, database) as url, _open_broker(var) as broker_url, (var / "api.log").open("w") as log:
         key = _fill(url, digest)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
         settings = {
             "RATCHET_VAR": str(var),
-            "RATCHET_PORT": str(port),
             "RATCHET_DATABASE_URL": url,
             "RATCHET_BROKER_URL": broker_url,
             "RATCHET_ARTIFACTS_URL": str(folder / "artifacts"),
@@ -159,14 +158,25 @@ def _serve(folder: Path, database: str, digest: str) -> Iterator[Server]:
             "RATCHET_RATE_BURST": _UNLIMITED,
             "RATCHET_STREAMS_PER_KEY": _UNLIMITED,
         }
+        ports = [_find_port() for _ in range(processes)]
         command = [sys.executable, "-m", "benchmarks.stub_api"]
-        process = psutil.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=log)
-        try:
-            _wait_ready(process, port)
-            yield Server(process, port, key)
-        finally:
-            process.terminate()
-            process.wait()
+        with ExitStack() as stack:
+            started = []
+            for port in ports:
+                environment = os.environ | settings | {"RATCHET_PORT": str(port)}
+                process = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
+                stack.callback(process.wait)
+                stack.callback(process.terminate)
+                started.append(process)
+            for process, port in zip(started, ports, strict=True):
+                _wait_ready(process, port)
+            yield Server(started, ports, key)
+
+
+def _find_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def _wait_ready(process: psutil.Popen, port: int) -> None:
@@ -219,7 +229,7 @@ def _print_row(row: Row) -> None:
     against = f"  LiteLLM's p99 {published} ms: {row.p99_ms / published:.1f} times" if published else ""
     latencies = f"p50 {row.p50_ms:8.2f}  p95 {row.p95_ms:8.2f}  p99 {row.p99_ms:8.2f} ms"
     work = f"{row.errors} errors, processor {row.server_cpu_ms:.2f} ms"
-    print(f"{row.database:10} {row.call:8} {row.rate:4}/s  {latencies}  {work}{against}", flush=True)
+    print(f"{row.database:10} {row.call:8} {row.rate:4}/s by {row.processes}  {latencies}  {work}{against}", flush=True)
 
 
 def _save(rows: Sequence[Row], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -33,10 +34,10 @@ class _Connection:
 
 
 class Client:
-    """Keeps connections open, as many as there are requests on their way."""
+    """Keeps connections open, as many as there are requests on their way; new ones go to the servers in turn."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self._port = port
+    def __init__(self, ports: Sequence[int], key: str) -> None:
+        self._ports = itertools.cycle(ports)
         self._headers = f"Host: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json"
         self._idle: list[_Connection] = []
 
@@ -73,7 +74,9 @@ class Client:
         while self._idle and self._idle[-1].reader.at_eof():  # the server hangs up on idle ones
             self._idle.pop().writer.close()
         connection = (
-            self._idle.pop() if self._idle else _Connection(*await asyncio.open_connection("127.0.0.1", self._port))
+            self._idle.pop()
+            if self._idle
+            else _Connection(*await asyncio.open_connection("127.0.0.1", next(self._ports)))
         )
         try:
             yield connection
