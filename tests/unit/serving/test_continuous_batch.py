@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.continuous_batch import BLOCK_TOKENS, ContinuousBatch, Slice
-from serving.engine import Generation, Sampling
+from serving.engine import Generation, OnToken, Sampling
 from serving.rows import Call, Logits, ReplyRow
 
 GENEROUS_S = 60
@@ -49,10 +49,10 @@ def batch(steps: CountingSteps) -> Iterator[ContinuousBatch]:
     batch.close()
 
 
-def build_row(first_id: int, prompt_tokens: int, max_tokens: int) -> ReplyRow:
+def build_row(first_id: int, prompt_tokens: int, max_tokens: int, on_token: OnToken | None = None) -> ReplyRow:
     """A row whose prompt counts up to `first_id`, so that its reply goes on from there."""
     prompt = range(first_id - prompt_tokens + 1, first_id + 1)
-    return ReplyRow(Call(), prompt, Sampling(max_tokens), END_ID, np.random.default_rng(0), None, 0)
+    return ReplyRow(Call(), prompt, Sampling(max_tokens), END_ID, np.random.default_rng(0), on_token, 0)
 
 
 def list_reply(first_id: int, tokens: int) -> Generation:
@@ -116,6 +116,45 @@ class TestSubmit:
     def test_refuses_a_row_that_never_fits(self, batch: ContinuousBatch) -> None:
         with pytest.raises(RuntimeError, match="5 blocks"):
             batch.submit([build_row(500, 4 * BLOCK_TOKENS, 1)])
+
+
+class TestAskers:
+    """What is done with a token is the asker's, whose thread these tests are."""
+
+    def test_who_is_slow_to_listen_holds_up_nobody(self, batch: ContinuousBatch) -> None:
+        heard: list[int] = []
+
+        def hear(_: int, token_id: int) -> bool:
+            heard.append(token_id)
+            return False
+
+        slow, quick = build_row(100, 10, 5, hear), build_row(200, 10, 5)
+        batch.submit([slow, quick])
+        quick.call.wait()
+        assert not heard
+        slow.call.wait()
+        assert heard == list_reply(100, 5).token_ids
+
+    def test_a_reply_ends_where_its_asker_said_whatever_came_since(self, batch: ContinuousBatch) -> None:
+        row, other = build_row(100, 10, 20, lambda _, token: token == 103), build_row(200, 10, 30)
+        batch.submit([row, other])
+        other.call.wait()  # by now the batch has made all of the first reply
+        row.call.wait()
+        assert row.generation == Generation([101, 102, 103], "cancelled")
+
+    def test_who_leaves_by_an_error_gives_up_all_rows(self, batch: ContinuousBatch) -> None:
+        def fail(*_: int) -> bool:
+            raise KeyError
+
+        failing = build_row(100, 10, 50, fail)
+        waiting = ReplyRow(failing.call, range(1, 101), Sampling(28), END_ID, np.random.default_rng(0), fail, 1)
+        batch.submit([failing, waiting])
+        with pytest.raises(KeyError):
+            failing.call.wait()
+        later = build_row(200, 100, 28)  # needs the whole cache: the blocks are free again
+        batch.submit([later])
+        later.call.wait()
+        assert later.generation == list_reply(200, 28)
 
 
 class TestFailure:
