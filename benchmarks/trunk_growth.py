@@ -34,6 +34,7 @@ mpl.use("svg")  # no screen is needed
 from matplotlib.figure import Figure
 
 from data.curation import CurationResult
+from data.overlap import list_word_runs
 from data.recipe import Recipe
 from data.snapshot import save_snapshot
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
@@ -54,9 +55,16 @@ def build_rows(count: int, *, is_rated: bool) -> list[SnapshotRow]:
     contexts, replies = (
         sorted({sentence for pair in pairs for sentence in re.split(r"(?<=[.?!]) ", pair[side])}) for side in (0, 1)
     )
-    rows = []
-    for number in range(count + HELD_OUT):
+    rows: list[SnapshotRow] = []
+    held_out_runs: set[str] = set()  # of words, which no training row may share
+    while len(rows) < count + HELD_OUT:
+        number = len(rows)
         context, reply = (" ".join(draw.sample(texts, draw.randint(1, 3))) for texts in (contexts, replies))
+        runs = list_word_runs(context) | list_word_runs(reply)
+        if number < HELD_OUT:
+            held_out_runs |= runs
+        elif runs & held_out_runs:
+            continue
         row = PoolRow(
             row_id=f"feedback:{number}",
             kind=RowKind.REPLY if is_rated else RowKind.EXAMPLE,

@@ -54,8 +54,7 @@ def build_arguments(
         "gradient_accumulation_steps": parts,
         "num_train_epochs": epochs,
         "learning_rate": learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.05,  # below 1: the share of all steps
+        "lr_scheduler_type": "linear",  # no warm-up: its first step has the rate 0, and a run may have only a few
         "max_grad_norm": 1.0,
         "weight_decay": 0.01,
         "max_length": recipe.max_tokens,

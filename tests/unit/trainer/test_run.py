@@ -23,8 +23,8 @@ from trainer.trunk import freeze_below, install_trunk
 
 # Nats, of three steps of four rows each. Processors round differently: 5e-4 lets that pass, and no change of the data,
 # the order, the loss, the schedule or the frozen blocks.
-SUPERVISED_LOSSES = [6.378416, 6.402627, 6.306850]
-KTO_LOSSES = [0.5, 0.5, 0.464785]  # the first step's rate is 0, it is the warm-up
+SUPERVISED_LOSSES = [6.378416, 6.292953, 6.242441]
+KTO_LOSSES = [0.5, 0.5, 0.442834]
 TOLERANCE = 5e-4
 TOKENS = 12
 
