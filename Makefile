@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
+.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -88,11 +88,18 @@ bench-train-parts: setup  ## What each saving of a training step is worth, alone
 bench-serve: setup  ## Replies to 1 to 32 streams by each engine, and a swap under 32 (half an hour)
 	$(BIN)/python -m benchmarks.serve --rounds $(or $(ROUNDS),2)
 
+bench-tokens: setup  ## Whether each engine writes what transformers writes, and its perplexity (minutes)
+	$(BIN)/python -m benchmarks.token_equality
+
+bench-disconnects: setup  ## Memory and slots after 10,000 replies, half of them left early
+	$(BIN)/python -m benchmarks.disconnects
+
 bench-ui: setup  ## First paint and page handlers with 100,000 completions in the database
 	$(BIN)/python benchmarks/ui_latency.py
 
 bench-poison: setup  ## Poisoned thumbs: rows of attackers excluded, honest rows lost, with and without the defences
 	$(BIN)/python -m benchmarks.poison
+
 bench-loop: setup  ## Simulated raters over several cycles, judged by rules that training never sees (an hour a scenario)
 	$(BIN)/python -m benchmarks.loop
 
