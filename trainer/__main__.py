@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -35,8 +36,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.exit_with_parent:
         threading.Thread(target=_exit_on_end_of_input, daemon=True).start()
+    gc.disable()  # a million objects come to stay; to look through them again and again takes a sixth of the time
     from trainer.run import run  # torch and TRL take seconds to import; the watch must be on before
 
+    gc.freeze()
+    gc.enable()
     try:
         # libraries print to stdout; only events may stand there
         with contextlib.redirect_stdout(sys.stderr):
