@@ -16,6 +16,7 @@ from api.errors import MEDIA_TYPE, add_error_handlers
 from api.logs import configure_logs
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestEdge
+from api.pauses import PausedKeys
 from api.routes import (
     admin_feedback,
     chat,
@@ -113,6 +114,7 @@ def create_app(
     add_error_handlers(app)
     upload_bytes = MAX_PACKED_BYTES + _MULTIPART_BYTES
     app.add_middleware(BodyLimit, limit_bytes=BODY_LIMIT_BYTES, exceptions=dict.fromkeys(_UPLOADS, upload_bytes))
+    app.add_middleware(PausedKeys)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from api.errors import RateLimited, TooManyReplies
+from api.logs import log
 from api.metrics import Metrics
 from data.vocabulary import KeyRole
 from db.models import ApiKey
@@ -24,7 +25,7 @@ from settings import Settings
 
 PREFIX = "ratchet:limit:"
 _ANSWER_S = 0.25  # a store that takes longer counts as down
-_PAUSE_S = 5.0  # how long a store that is down is left alone
+_REST_S = 5.0  # how long a store that is down is left alone
 _REPLY_S = 600  # after so long a reply no longer counts: its server died
 
 # A token bucket as one number: when it will be full again.
@@ -79,18 +80,33 @@ class Limits:
         self._settings = settings
         self._metrics = metrics
         self._store = _open_store(settings.broker) if settings.broker else None
-        self._paused_until_s = 0.0
+        self._store_rests_until_s = 0.0
+        self._pauses: dict[str, float] = {}  # until when a key is refused, by the monotonic clock and the key's id
 
     def take_request(self, key: ApiKey) -> None:
-        """Count one request.
+        """Count one request; one that is refused begins a pause, in which the store is not asked again.
 
         Raises:
             RateLimited: the key has used up its requests.
         """
         if key.role is KeyRole.ADMIN:
             return
+        self.check_pause(key)
         token_s, burst = 60 / self._settings.rate_per_minute, self._settings.rate_burst
         wait_s = float(self._ask(_TAKE_TOKEN, f"rate:{key.id}", token_s, burst) or 0)
+        if wait_s > 0:
+            self._pauses[key.id] = time.monotonic() + wait_s
+            log.warning("key paused", action="key_paused", key_id=key.id, seconds=wait_s)
+            self.check_pause(key)
+        self._pauses.pop(key.id, None)
+
+    def check_pause(self, key: ApiKey) -> None:
+        """Ask the memory of this process only, which takes microseconds.
+
+        Raises:
+            RateLimited: the key was refused, and the time that it was told to wait is not over.
+        """
+        wait_s = self._pauses.get(key.id, 0.0) - time.monotonic()
         if wait_s > 0:
             self._metrics.limited.labels("rate").inc()
             raise RateLimited(retry_after_s=math.ceil(wait_s))
@@ -119,11 +135,11 @@ class Limits:
 
     def _ask(self, script: str, name: str, *arguments: str | float) -> Any:
         """What the script returns, or None when the store does not answer."""
-        if self._store and time.monotonic() >= self._paused_until_s:
+        if self._store and time.monotonic() >= self._store_rests_until_s:
             try:
                 return self._store.eval(script, 1, PREFIX + name, *arguments)
             except RedisError:
-                self._paused_until_s = time.monotonic() + _PAUSE_S
+                self._store_rests_until_s = time.monotonic() + _REST_S
         self._metrics.unlimited.inc()
         return None
 

@@ -16,6 +16,7 @@ from api.logs import log
 from api.metrics import Metrics
 from db.base import new_id
 
+NOT_LOGGED = "ratchet.not_logged"  # in the scope of a request that is counted only
 _SERVER_ERROR = 500
 _PROTECTION = {
     "X-Content-Type-Options": "nosniff",
@@ -94,7 +95,8 @@ class RequestEdge:
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.latency.labels(route).observe(seconds)
-        log.info("request", action="request", method=scope["method"], route=route, status=status, seconds=seconds)
+        if NOT_LOGGED not in scope:
+            log.info("request", action="request", method=scope["method"], route=route, status=status, seconds=seconds)
 
 
 def _protect(headers: MutableHeaders, path: str) -> None:

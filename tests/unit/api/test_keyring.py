@@ -22,6 +22,16 @@ class TestKeyRing:
         assert ring.find("rk-wrong") is None
         assert ring.find("\ud800") is None
 
+    def test_knows_without_the_database_whom_it_has_just_found(self, database: Database) -> None:
+        with database.transaction() as session:
+            key, secret = create_key(session, KeyRole.CLIENT, "app")
+        ring = KeyRing(database)
+        assert ring.find_known(secret) is None
+        assert ring.find(secret) is not None
+        known = ring.find_known(secret)
+        assert known is None or known.id == key.id  # it forgets within seconds
+        assert ring.find_known("rk-wrong") is None
+
     def test_refuses_a_revoked_key_within_seconds(self, database: Database) -> None:
         with database.transaction() as session:
             key, secret = create_key(session, KeyRole.CLIENT, "lost")

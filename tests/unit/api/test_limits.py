@@ -97,6 +97,20 @@ class TestTakeRequest:
         assert take_until_refused(other, key) == 2
         other.close()
 
+    def test_does_not_ask_the_store_again_in_a_pause(self, limits: Limits, broker_url: str, metrics: Metrics) -> None:
+        key = build_key()
+        assert take_until_refused(limits, key) == 3
+        with redis.Redis.from_url(broker_url) as store:
+            store.delete(f"{PREFIX}rate:{key.id}")
+        for refuse in (limits.take_request, limits.check_pause):
+            with pytest.raises(RateLimited) as caught:
+                refuse(key)
+            assert 50 <= caught.value.retry_after_s <= 60
+        limits.check_pause(build_key())
+        other = Limits(Settings(broker_url=broker_url, **STRICT), metrics)  # type: ignore[arg-type]
+        other.take_request(key)  # the store has forgotten it, and this process never knew
+        other.close()
+
     def test_stores_ids_only_and_not_for_ever(self, limits: Limits, broker_url: str) -> None:
         key = build_key()
         limits.take_request(key)
