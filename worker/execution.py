@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.orm import Session
 
 from data.bias import build_bias
 from data.curation import build_snapshot_rows, check_sufficiency
@@ -20,7 +21,7 @@ from data.errors import RatchetError
 from data.recipe import Recipe, build_recipe
 from data.snapshot import load_snapshot, save_snapshot
 from data.vocabulary import RunStatus, SnapshotRow, Verdict
-from db.anchors import find_standing
+from db.anchors import Standing, find_standing
 from db.errors import LeaseLost
 from db.evaluations import find_evaluation, finish_evaluation, start_evaluation
 from db.holdouts import get_holdout
@@ -43,6 +44,7 @@ from worker.errors import RunCancelled, TrainerKilled, WorkerStopping
 from worker.evidence import load_evidence
 from worker.gate import GateDecision, decide
 from worker.lease import LeaseKeeper
+from worker.patience import PatientDatabase
 from worker.scores import load_scores
 from worker.trainer_process import TrainerProcess, count_cores
 from worker.verdict_page import add_verdict, hide_holdout
@@ -75,7 +77,8 @@ class Outcome:
 def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome | None:
     """Claim the run and carry it to its outcome; None when someone else holds it or it has ended.
 
-    Errors on purpose become the outcome `failed`; any other propagates, the lease expires and the sweep tries again.
+    Errors on purpose become the outcome `failed`; any other propagates, the lease expires and the sweep tries again. A
+    database that is away is waited for.
     """
     attempt = _claim(database, settings, run_id)
     if attempt is None:
@@ -83,22 +86,25 @@ def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome 
         return None
     log.info("run claimed", action="run_claimed", run_id=run_id, attempt=attempt.number)
     with LeaseKeeper(database, run_id, attempt.number, settings.lease_s) as keeper:
-        outcome = _attempt(database, settings, attempt, keeper)
+        patient = PatientDatabase(database, keeper.check)
+        outcome = _attempt(database, patient, settings, attempt, keeper)
         if outcome is None:
             return None
         # A verdict to promote has ended the run in its own transaction. Who no longer holds the run has no say, and
         # must not take the checkpoints, which are another's now.
-        if outcome.status is not RunStatus.SUCCEEDED and not _finish(database, attempt, outcome):
+        if outcome.status is not RunStatus.SUCCEEDED and not _finish(patient, attempt, outcome):
             return None
         remove_checkpoints(settings.runs / run_id)
     log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
     return outcome
 
 
-def _attempt(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome | None:
+def _attempt(
+    database: Database, patient: PatientDatabase, settings: Settings, attempt: Attempt, keeper: LeaseKeeper
+) -> Outcome | None:
     """The outcome of this attempt; None leaves the run to the next one."""
     try:
-        return _carry_out(database, settings, attempt, keeper)
+        return _carry_out(patient, settings, attempt, keeper)
     except LeaseLost:
         log.warning("run lost", action="run_lost", run_id=attempt.run_id, attempt=attempt.number)
         return None
@@ -139,25 +145,18 @@ def _claim(database: Database, settings: Settings, run_id: str) -> Attempt | Non
         return Attempt(run.id, run.attempt, build_recipe(run.recipe), folder.absolute())
 
 
-def _finish(database: Database, attempt: Attempt, outcome: Outcome) -> bool:
+def _finish(database: PatientDatabase, attempt: Attempt, outcome: Outcome) -> bool:
     """Whether the outcome stands; not so when another has taken the run over."""
+    values = (outcome.status, outcome.reason, outcome.version_number)
     try:
-        with database.transaction() as session:
-            finish_run(
-                session,
-                attempt.run_id,
-                attempt.number,
-                outcome.status,
-                outcome.reason,
-                outcome.version_number,
-            )
+        database.write(lambda session: finish_run(session, attempt.run_id, attempt.number, *values))
     except LeaseLost:
         log.warning("outcome not stored", action="run_lost", run_id=attempt.run_id, attempt=attempt.number)
         return False
     return True
 
 
-def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
+def _carry_out(database: PatientDatabase, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
     retired = _find_retirement(database, attempt)
     if retired:
         return Outcome(RunStatus.SKIPPED, retired)
@@ -174,10 +173,11 @@ def _carry_out(database: Database, settings: Settings, attempt: Attempt, keeper:
     return _judge(database, attempt, version, production)
 
 
-def _find_retirement(database: Database, attempt: Attempt) -> str:
+def _find_retirement(database: PatientDatabase, attempt: Attempt) -> str:
     """Why no run may be judged on this hold-out any more; empty while it may, or where this run is counted already."""
-    with database.reading() as session:
-        budget, is_counted = get_holdout(session).budget, find_evaluation(session, attempt.run_id) is not None
+    budget, is_counted = database.read(
+        lambda session: (get_holdout(session).budget, find_evaluation(session, attempt.run_id) is not None)
+    )
     if is_counted or not budget.is_retired:
         return ""
     return (
@@ -186,40 +186,47 @@ def _find_retirement(database: Database, attempt: Attempt) -> str:
     )
 
 
-def _collect(database: Database, attempt: Attempt) -> tuple[str, ...]:
+def _collect(database: PatientDatabase, attempt: Attempt) -> tuple[str, ...]:
     """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything.
 
     Where an earlier attempt was interrupted in training, its snapshot stays the run's: else any new rating would make
     its checkpoints worthless. An erasure cancels such a run, so no row that is gone comes back this way.
     """
     shutil.rmtree(attempt.folder, ignore_errors=True)
-    with database.transaction() as session:
-        set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
+    database.write(lambda session: set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING))
     if take_over(attempt.folder):
         rows: Sequence[SnapshotRow] = load_snapshot(attempt.folder / "snapshot")
         manifest = json.loads((attempt.folder / "snapshot" / "manifest.json").read_text())
     else:
-        with database.reading() as session:
-            pool = list_pool_rows(session, unrated=attempt.recipe.pseudo_labels)
-            salt = get_holdout(session).salt
-            served, rated = count_rated(session)
+        pool, salt, (served, rated) = database.read(
+            lambda session: (
+                list_pool_rows(session, unrated=attempt.recipe.pseudo_labels),
+                get_holdout(session).salt,
+                count_rated(session),
+            )
+        )
         result = build_snapshot_rows(pool, salt)
         rows = result.rows
         bias = build_bias(pool, served, rated)
         manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt, bias)
-    missing = check_sufficiency(rows, attempt.recipe)
-    with database.transaction() as session:
+
+    def save(session: Session) -> None:
         set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
         save_snapshot_rows(session, attempt.run_id, manifest, rows)
-    return missing
+
+    database.write(save)
+    return check_sufficiency(rows, attempt.recipe)
 
 
-def _write_order(database: Database, settings: Settings, attempt: Attempt) -> int:
+def _write_order(database: PatientDatabase, settings: Settings, attempt: Attempt) -> int:
     """Write run.json for the trainer; returns the production version that the candidate will be compared with."""
-    with database.transaction() as session:
+
+    def begin(session: Session) -> tuple[Version, Version, Standing]:
         set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
-        base, production = get_version(session, BASE_NUMBER), get_production(session)
         standing = find_standing(session, dataclasses.asdict(attempt.recipe.margins))
+        return get_version(session, BASE_NUMBER), get_production(session), standing
+
+    base, production, standing = database.write(begin)
     store = _open_store(settings)
     order = {
         "run_id": attempt.run_id,
@@ -252,7 +259,9 @@ def _fetch(store: ArtifactStore, version: Version | None) -> str | None:
     return str(folder) if folder and folder.exists() else None
 
 
-def _train(database: Database, settings: Settings, attempt: Attempt, keeper: LeaseKeeper, production: int) -> str:
+def _train(
+    database: PatientDatabase, settings: Settings, attempt: Attempt, keeper: LeaseKeeper, production: int
+) -> str:
     """Let the trainer work; returns why the candidate lost on the dev split, empty where it did not."""
     loss = ""
     with TrainerProcess(attempt.folder, attempt.recipe, silence_s=settings.trainer_silence_s) as trainer:
@@ -273,18 +282,21 @@ def _train(database: Database, settings: Settings, attempt: Attempt, keeper: Lea
     return loss
 
 
-def _start_evaluation(database: Database, attempt: Attempt, digest: str, production: int) -> None:
+def _start_evaluation(database: PatientDatabase, attempt: Attempt, digest: str, production: int) -> None:
     """Count the consultation when it starts, so that one that crashes counts too."""
-    with database.transaction() as session:
+
+    def count(session: Session) -> None:
         set_status(session, attempt.run_id, attempt.number, RunStatus.EVALUATING)
         start_evaluation(session, attempt.run_id, digest, production)
+
+    database.write(count)
 
 
 def _open_store(settings: Settings) -> ArtifactStore:
     return open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
 
 
-def _register(database: Database, settings: Settings, attempt: Attempt) -> Version:
+def _register(database: PatientDatabase, settings: Settings, attempt: Attempt) -> Version:
     """Move the candidate among the artifacts and give it its version number.
 
     Its report is kept without what the hold-out said until it is promoted.
@@ -293,12 +305,14 @@ def _register(database: Database, settings: Settings, attempt: Attempt) -> Versi
     name = artifact.digest[:DIGEST_LETTERS]
     _open_store(settings).publish(artifact.folder, name)
     report = hide_holdout(_read_report(attempt))
-    with database.transaction() as session:
-        version = register_version(
-            session, attempt.run_id, artifact.digest, name, artifact.manifest["base_model"], report
-        )
+
+    def register(session: Session) -> Version:
+        base_model = artifact.manifest["base_model"]
+        version = register_version(session, attempt.run_id, artifact.digest, name, base_model, report)
         set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING, version_number=version.number)
-    return version
+        return version
+
+    return database.write(register)
 
 
 def _read_report(attempt: Attempt) -> dict[str, Any]:
@@ -306,7 +320,7 @@ def _read_report(attempt: Attempt) -> dict[str, Any]:
     return report
 
 
-def _judge(database: Database, attempt: Attempt, version: Version, production: int) -> Outcome:
+def _judge(database: PatientDatabase, attempt: Attempt, version: Version, production: int) -> Outcome:
     """Ask the gate, record its decision, and move production in the same transaction that ends the run.
 
     Where the schedule's mode is `approve`, or these weights were rolled back, production stays: an admin promotes the
@@ -314,7 +328,9 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
     """
     paired, rated = load_scores(attempt.folder / "scores.parquet")
     recipe = attempt.recipe
-    with database.transaction() as session:
+
+    def judge(session: Session) -> tuple[GateDecision, Outcome]:
+        set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
         consultation = start_evaluation(session, attempt.run_id, version.digest, production)
         standing = find_standing(session, dataclasses.asdict(recipe.margins))
         evidence = load_evidence(attempt.folder, standing.promoted_at_s)
@@ -323,7 +339,6 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
         finish_evaluation(session, attempt.run_id, decision.to_dict(), decision.verdict)
         outcome = _build_outcome(decision, version)
         if decision.verdict is Verdict.PROMOTE:
-            set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
             get_version(session, version.number).report = _read_report(attempt)
             if needs_approval(session):
                 outcome = replace(outcome, reason="Passed the gate; waits for approval.", awaits_approval=True)
@@ -333,6 +348,9 @@ def _judge(database: Database, attempt: Attempt, version: Version, production: i
                 reason = outcome.reason or ""
                 promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)
             finish_run(session, attempt.run_id, attempt.number, outcome.status, outcome.reason, version.number)
+        return decision, outcome
+
+    decision, outcome = database.write(judge)
     add_verdict(attempt.folder, decision, version.number, waits=outcome.awaits_approval)
     return outcome
 

