@@ -41,9 +41,9 @@ _Fingerprint = tuple[tuple[str, int, int, int], ...]  # name, inode, size and ti
 
 @dataclass(frozen=True)
 class _Broken:
-    """Production that did not load, and how its files looked."""
+    """Production that did not load, with its predecessors where none of them did either, and how their files looked."""
 
-    version: Version
+    versions: list[Version]  # production first
     tried: _Fingerprint  # when it was last tried
     seen: _Fingerprint  # at the last look
 
@@ -53,8 +53,8 @@ class ProductionWatch:
 
     A version that fails is not tried again until the pointer moves or its files change and then rest; one whose engine
     or store was away is tried every few seconds. The old one goes on answering. At a start there is no old one: then
-    the versions that were in production before are tried, newest first. Once production is mended it takes its place
-    back.
+    the versions that were in production before are tried, newest first; where none of them loads, all are tried again
+    once one of them is mended. Once production is mended it takes its place back.
 
     Attributes:
         settled: set after the first look, however it ended.
@@ -119,17 +119,18 @@ class ProductionWatch:
     def _follow(self, wanted: list[Version]) -> None:
         """Serve the first that can be; what answers already is better than those after it."""
         production = wanted[0]
-        fingerprint = _read_fingerprint(self._artifacts / production.folder)  # before: a change meanwhile counts
+        before = {version.number: self._read_fingerprint([version]) for version in wanted}  # a change meanwhile counts
         for version in wanted:
             if self._is_served(version) or self._swap(version) or self._slot.current is not None:
                 break
-        is_served = self._is_served(production)
-        self._broken = None if is_served else _Broken(production, fingerprint, fingerprint)
+        is_served, current = self._is_served(production), self._slot.current
+        watched = wanted if current is None else [production]
+        seen = tuple(file for version in watched for file in before[version.number])
+        self._broken = None if is_served else _Broken(watched, seen, seen)
         self._metrics.fallback.set(0 if is_served else 1)
         if not is_served:
-            current = self._slot.current
             log.warning(
-                "production does not load",
+                "production does not load" if current else "no version loads",
                 action="fallback",
                 production=production.number,
                 served=current.version if current else None,
@@ -137,14 +138,14 @@ class ProductionWatch:
             )
 
     def _retry(self, broken: _Broken) -> None:
-        """Try production again once its files have changed and then stayed the same for one look."""
-        now = _read_fingerprint(self._artifacts / broken.version.folder)
+        """Try again once the files have changed and then stayed the same for one look."""
+        now = self._read_fingerprint(broken.versions)
         is_ready = now not in ((), broken.tried) and now == broken.seen
         self._broken = replace(broken, seen=now)
         if is_ready:
-            self._follow([broken.version])
+            self._follow(broken.versions)
             if self._broken is None:
-                log.info("production is mended", action="fallback_ended", production=broken.version.number)
+                log.info("production is mended", action="fallback_ended", production=broken.versions[0].number)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -169,6 +170,9 @@ class ProductionWatch:
         self._seen_promotion, self._retry_at_s = latest.id, None
         self.production = versions[0].number
         return versions
+
+    def _read_fingerprint(self, versions: list[Version]) -> _Fingerprint:
+        return tuple(file for version in versions for file in _read_fingerprint(self._artifacts / version.folder))
 
     def _is_served(self, version: Version) -> bool:
         current = self._slot.current

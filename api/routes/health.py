@@ -13,6 +13,10 @@ from api.services import ServicesDep
 from serving.errors import ModelNotReady
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_NOTHING_LOADS = (
+    "Neither production nor a version before it loads; restore the folder of one from a backup (`ratchet doctor` says "
+    "what is wrong with it)."
+)
 
 router = APIRouter(tags=["operation"])
 
@@ -28,7 +32,7 @@ def read_readiness(services: ServicesDep) -> Readiness:
     """The version that answers; 503 until one is loaded."""
     current = services.slot.current
     if current is None:
-        raise ModelNotReady
+        raise ModelNotReady(_NOTHING_LOADS if services.watch.is_fallback else None)
     return Readiness(
         version=current.version,
         model=build_model_name(current.version),

@@ -117,6 +117,31 @@ class TestLook:
         assert served(slot) == 0
         assert list_outcomes(database) == [(1, False), (0, True)]
 
+    def test_takes_whichever_is_mended_first_when_none_loads(
+        self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
+    ) -> None:
+        root = shutil.copytree(artifacts.root, tmp_path / "artifacts")
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        promote_first(database)
+        manifests = [root / folder / "manifest.json" for folder in artifacts.folders]
+        sound = [manifest.read_bytes() for manifest in manifests]
+        for manifest in manifests:
+            manifest.write_bytes(b"{}")
+        metrics = Metrics()
+        watch = ProductionWatch(database, slot, root, 0.01, metrics)
+        for _ in range(3):
+            watch.look()
+        assert (served(slot), watch.production, watch.is_fallback) == (None, 1, True)
+        assert b"ratchet_fallback 1.0" in metrics.render()
+        assert list_outcomes(database) == [(1, False), (0, False)]
+        for version, is_fallback in ((0, True), (1, False)):
+            manifests[version].write_bytes(sound[version])
+            watch.look()  # sees that the files have changed
+            watch.look()  # and now that they rest
+            assert (served(slot), watch.production, watch.is_fallback) == (version, 1, is_fallback)
+        assert b"ratchet_fallback 0.0" in metrics.render()
+
     def test_falls_back_when_a_byte_is_flipped_and_returns_when_it_is_mended(
         self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
     ) -> None:

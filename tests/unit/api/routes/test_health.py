@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-from tests.unit.api.live import Artifacts, Live
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from db.promotions import promote
+from db.session import Database
+from db.versions import ensure_base_version
+from settings import Settings
+from tests.unit.api.live import QUESTION, Artifacts, Live, add_callers, add_first_version
+
+
+@contextmanager
+def start_broken(settings: Settings, artifacts: Artifacts, base: str | None = None) -> Iterator[Live]:
+    """An app that starts when the artifact of production, version 1, is gone; its base lies in the folder `base`."""
+    database = Database(settings.database)
+    with database.transaction() as session:
+        ensure_base_version(session, artifacts.digests[0], base or artifacts.folders[0], "tiny")
+    add_first_version(database, artifacts, folder="gone")
+    with database.transaction() as session:
+        promote(session, 1, "manual", "Better.", "ann")
+    callers = add_callers(database)
+    database.dispose()
+    app = create_app(settings)
+    with TestClient(app, raise_server_exceptions=False) as http:
+        yield Live(app, http, callers)
 
 
 class TestReadHealth:
@@ -26,6 +52,21 @@ class TestReadReadiness:
         response = live.http.get("/readyz")
         assert response.status_code == 503
         assert "Retry-After" in response.headers
+
+    def test_starts_with_what_was_in_production_before(self, settings: Settings, artifacts: Artifacts) -> None:
+        with start_broken(settings, artifacts) as live:
+            live.services.watch.settled.wait(60)
+            readiness = live.http.get("/readyz").json()
+            assert live.chat()["model"] == "ratchet-v0"
+        assert (readiness["version"], readiness["production"], readiness["is_fallback"]) == (0, 1, True)
+
+    def test_says_that_no_version_loads(self, settings: Settings, artifacts: Artifacts) -> None:
+        with start_broken(settings, artifacts, base="gone") as live:
+            live.services.watch.settled.wait(60)
+            response = live.http.get("/readyz")
+            chat = live.http.post("/v1/chat/completions", json=QUESTION, headers=live.callers.client)
+        assert (response.status_code, chat.status_code) == (503, 503)
+        assert response.json()["detail"].startswith("Neither production nor a version before it loads; ")
 
 
 class TestReadMetrics:
