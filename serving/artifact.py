@@ -9,6 +9,7 @@ artifact/
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any
 from serving.errors import ArtifactInvalid
 
 MANIFEST = "manifest.json"
+_COPYING = ".copying-"
 _ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".bin", ".model", ".md", ".xml"})
 
 
@@ -56,15 +58,14 @@ def seal_artifact(folder: Path, **facts: Any) -> str:
     digest = _digest_files(files)
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"digest": digest, "files": files, **facts}, indent=2, sort_keys=True) + "\n")
-    for path in _list_files(folder):
-        _fsync(path)
-    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-        _fsync(path)
+    _fsync_all(folder)
     return digest
 
 
 def move_artifact(staged: Path, destination: Path) -> None:
     """Rename a sealed folder to its place; the same artifact that is there already, and whole, is left as it is.
+
+    From another file system it is copied beside its place first, so that no part of it is ever there.
 
     What is there and is not whole, because a disk or a hand has changed it, makes room.
     """
@@ -76,8 +77,27 @@ def move_artifact(staged: Path, destination: Path) -> None:
         broken = destination.with_name(f"{destination.name}.broken-{uuid.uuid4().hex}")
         destination.rename(broken)
         shutil.rmtree(broken, ignore_errors=True)
-    staged.rename(destination)
+    try:
+        staged.rename(destination)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(staged, destination)
     _fsync(destination.parent)
+
+
+def _copy_across(staged: Path, destination: Path) -> None:
+    """Move to another file system, by a copy beside the place; what a crash leaves of it the next call removes."""
+    for left in destination.parent.glob(f"{destination.name}{_COPYING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    copy = destination.with_name(f"{destination.name}{_COPYING}{uuid.uuid4().hex}")
+    try:
+        shutil.copytree(staged, copy, symlinks=True)
+        _fsync_all(copy)
+        copy.rename(destination)
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    shutil.rmtree(staged)
 
 
 def _holds(folder: Path, digest: str) -> bool:
@@ -141,6 +161,11 @@ def hash_file(path: Path) -> str:
 
 def _digest_files(files: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _fsync_all(folder: Path) -> None:
+    for path in (*_list_files(folder), folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _fsync(path)
 
 
 def _fsync(path: Path) -> None:

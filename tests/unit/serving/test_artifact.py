@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,16 @@ from serving.errors import ArtifactInvalid
 def copied(artifact: Artifact, tmp_path: Path) -> Path:
     """A copy of the artifact, to be changed."""
     return Path(shutil.copytree(artifact.folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder in another file system than `tmp_path`."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("There is no second file system at /dev/shm.")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 def change_manifest(folder: Path, change: Callable[[dict[str, object]], None]) -> None:
@@ -95,3 +107,17 @@ class TestMoveArtifact:
         move_artifact(copied, broken)
         assert load_artifact(broken).digest == artifact.digest
         assert sorted(path.name for path in tmp_path.iterdir()) == ["place"]
+
+    def test_moves_to_another_file_system(self, copied: Path, elsewhere: Path, artifact: Artifact) -> None:
+        (elsewhere / "place.copying-1").mkdir()  # what a killed process left
+        move_artifact(copied, elsewhere / "place")
+        assert load_artifact(elsewhere / "place").digest == artifact.digest
+        assert [path.name for path in elsewhere.iterdir()] == ["place"]
+        assert not copied.exists()
+
+    def test_leaves_nothing_of_a_copy_that_fails(self, copied: Path, elsewhere: Path) -> None:
+        os.mkfifo(copied / "pipe")  # which nothing can copy
+        with pytest.raises(OSError, match="pipe"):
+            move_artifact(copied, elsewhere / "place")
+        assert list(elsewhere.iterdir()) == []
+        assert load_artifact(copied, verify=False)
