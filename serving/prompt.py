@@ -115,7 +115,7 @@ class PromptRenderer:
         return [cast(str, self._tokenizer.id_to_token(token_id)) for token_id in ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of a whole reply, without special tokens and leading white space."""
+        """The text of a whole reply, without special tokens, NUL and leading white space."""
         return self._decode(token_ids).lstrip()
 
     def open_stream(self) -> TextStream:
@@ -123,7 +123,7 @@ class PromptRenderer:
         return TextStream(self._decode)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        return self._tokenizer.decode(token_ids, skip_special_tokens=True).replace("\0", "")  # PostgreSQL takes none
 
     def _tokenize(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[str]:
         try:

@@ -190,6 +190,15 @@ def stream(renderer: PromptRenderer, token_ids: list[int]) -> list[str]:
     return [*(text_stream.push(token_id) for token_id in token_ids), text_stream.finish()]
 
 
+class TestDecode:
+    def test_leaves_out_what_no_database_takes(self, renderer: PromptRenderer, artifact: Artifact) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(artifact.folder)
+        [nul] = [token_id for token_id in range(len(tokenizer)) if tokenizer.decode([token_id]) == "\0"]
+        [a] = tokenizer.encode("a", add_special_tokens=False)
+        assert renderer.decode([a, nul, a]) == "aa"
+        assert "".join(stream(renderer, [a, nul, a])) == "aa"
+
+
 class TestTextStream:
     @settings(deadline=None, max_examples=200)
     @given(token_ids=st.lists(st.integers(0, 599), max_size=40))
