@@ -18,7 +18,7 @@ from db.feedback import list_feedback_on
 router = APIRouter(tags=["chat"], responses=describe_problems(401, 403, 404, 422, 503))
 
 
-@router.get("/v1/conversations/{conversation_id:path}")  # a client may name it with slashes
+@router.get("/v1/conversations/{conversation_id:name}")  # a client may name it with slashes
 def read_conversation(
     conversation_id: PathIdentifier,
     key: ClientKey,

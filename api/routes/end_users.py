@@ -19,7 +19,7 @@ router = APIRouter(tags=["admin"], responses=describe_problems(401, 403, 404, 42
 
 
 @router.delete(
-    "/v1/admin/end-users/{user:path}",  # a name may hold slashes
+    "/v1/admin/end-users/{user:name}",  # a name may hold slashes
     status_code=status.HTTP_202_ACCEPTED,
     dependencies=[ADMINS_ONLY],
     responses=describe_problems(409),

@@ -49,7 +49,7 @@ def read_exclusion(exclusion_id: PathIdentifier, services: ServicesDep) -> Rater
 
 
 @router.post(
-    "/v1/admin/raters/{rater:path}/exclude",  # a name may hold slashes
+    "/v1/admin/raters/{rater:name}/exclude",  # a name may hold slashes
     status_code=status.HTTP_202_ACCEPTED,
     responses=describe_problems(400, 404, 409, 413, 422),
 )
@@ -62,7 +62,7 @@ def exclude(rater: RaterName, body: RaterExclude, key: AdminKey, services: Servi
         return _build(session, exclude_rater(session, rater, body.reason, key.id))
 
 
-@router.post("/v1/admin/raters/{rater:path}/admit", responses=describe_problems(404, 422))
+@router.post("/v1/admin/raters/{rater:name}/admit", responses=describe_problems(404, 422))
 def admit(rater: RaterName, key: AdminKey, services: ServicesDep) -> RaterExclusion:
     """Undo an exclusion: the rater's rows are in the next snapshot again."""
     with services.database.transaction() as session:

@@ -54,6 +54,13 @@ class TestErase:
         assert CANARY not in caplog.text
         assert live.http.get(f"/v1/feedback/{kept}", headers=live.callers.client).json()["comment"] == "parrot"
 
+    def test_a_line_break_at_the_end_is_part_of_the_name(self, live: Live) -> None:
+        kept = talk(live, "ann", "parrot")
+        gone = talk(live, "ann\n")
+        assert delete(live, "ann\n").json()["counts"]["conversations"] == 1
+        feedback = [live.http.get(f"/v1/feedback/{name}", headers=live.callers.client) for name in (kept, gone)]
+        assert [answer.status_code for answer in feedback] == [200, 404]
+
     def test_the_replies_of_the_user_are_gone(self, live: Live) -> None:
         completion_id = talk(live)
         delete(live, USER)
