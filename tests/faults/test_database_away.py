@@ -18,7 +18,7 @@ from db.session import Database
 from migrations.upgrade import upgrade_database
 from settings import Settings
 from tests.faults.conftest import Tell, crash_and_start
-from tests.faults.dose import SEED, choose_dose
+from tests.faults.dose import SEED, TAKES_MINUTES, choose_dose
 from tests.faults.test_failing_trainer import RECIPE
 from tests.tiny import SAMPLES
 from tests.unit.api.live import Artifacts, add_base_version
@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 3
 
 
 @pytest.mark.slow
+@TAKES_MINUTES
 def test_a_run_outlives_restarts(server: Any, settings: Settings, artifacts: Artifacts, tell: Tell) -> None:
     settings = settings.model_copy(update={"database_url": server.get_uri(), "max_attempts": MAX_ATTEMPTS})
     upgrade_database(settings.database)

@@ -23,7 +23,7 @@ from db.keys import create_key, revoke_key
 from db.models import Completion, Feedback, Review, Schedule
 from db.session import Database
 from tests.processes import await_value, build_environment, find_free_port, is_ready
-from tests.tiny import SAMPLES, build_tiny_gpt2
+from tests.tiny import SAMPLE_EXAMPLES, SAMPLES, build_tiny_gpt2
 from tests.ui.browsing import Tab, open_tab
 
 LEARNS = {
@@ -243,8 +243,8 @@ class TestDashboard:
     def test_imports_a_file(self, admin: Tab) -> None:
         page = admin.open("/dashboard/data")
         page.get_by_label("File to import").set_input_files(SAMPLES / "support.csv")
-        expect(page.get_by_text("444 examples were imported")).to_be_visible()
-        expect(page.get_by_text("444 rows").first).to_be_visible()
+        expect(page.get_by_text(f"{SAMPLE_EXAMPLES} examples were imported")).to_be_visible()
+        expect(page.get_by_text(f"{SAMPLE_EXAMPLES} rows").first).to_be_visible()
 
     def test_stores_the_schedule(self, admin: Tab, stack: Running) -> None:
         page = admin.open("/dashboard/runs")

@@ -142,9 +142,10 @@ class TestEarlyStopping:
         assert facts["dev_loss"] == min(dev.values()) == dev[facts["best_step"]]
 
     def test_can_be_switched_off(self, base_folder: Path, tmp_path: Path) -> None:
-        recipe = TWO_STAGES | {"sft_epochs": 4, "preference_epochs": 0, "sft_learning_rate": 3e-2}
+        long = {"trainable": "full", "sft_epochs": 12, "sft_learning_rate": 1e-2}  # so that the last weights overfit
+        recipe = TWO_STAGES | long | {"preference_epochs": 0}
         last = report_run(write_order(tmp_path / "off", base_folder, **recipe, early_stopping_patience=0))
-        best = report_run(write_order(tmp_path / "on", base_folder, **recipe, early_stopping_patience=4))
+        best = report_run(write_order(tmp_path / "on", base_folder, **recipe, early_stopping_patience=12))
         facts = last["stages"]["supervised"]
         assert facts["steps"] == facts["of"]
         assert best["stages"]["supervised"]["best_step"] < facts["of"]

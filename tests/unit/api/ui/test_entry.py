@@ -11,7 +11,7 @@ import pytest
 
 from api.ui.sessions import COOKIE
 from db.keys import VISITOR_KEY_ID, revoke_key
-from tests.tiny import SAMPLES
+from tests.tiny import SAMPLE_EXAMPLES, SAMPLES
 from tests.unit.api.live import Artifacts, Headers, Live, build_settings, start_app
 
 FILE = {"file": ("a.csv", b"Context,Response\na,b\n")}
@@ -140,7 +140,7 @@ class TestImport:
         large = content + rows * 8
         assert len(large) > 1_000_000
         answer = browser.http.post("/dashboard/import", files={"file": ("b.csv", large)})
-        assert answer.json()["imported"] == 444
+        assert answer.json()["imported"] == SAMPLE_EXAMPLES
 
 
 class TestHeaders:
