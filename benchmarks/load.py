@@ -78,9 +78,12 @@ class Client:
             if self._idle
             else _Connection(*await asyncio.open_connection("127.0.0.1", next(self._ports)))
         )
+        is_whole = False
         try:
             yield connection
-        except BaseException:
-            connection.writer.close()
-            raise
-        self._idle.append(connection)
+            is_whole = True
+        finally:
+            if is_whole:
+                self._idle.append(connection)
+            else:
+                connection.writer.close()

@@ -54,6 +54,14 @@ def served(slot: ModelSlot) -> int | None:
     return slot.current.version if slot.current else None
 
 
+def copy_and_promote_first(database: Database, artifacts: Artifacts, folder: Path) -> Path:
+    """The root of a copy of the artifacts that a test may break; version 1 is in production."""
+    add_base_version(database, artifacts)
+    add_first_version(database, artifacts)
+    promote_first(database)
+    return Path(shutil.copytree(artifacts.root, folder / "artifacts"))
+
+
 class TestLook:
     def test_waits_for_the_first_version(self, database: Database, slot: ModelSlot, watch: ProductionWatch) -> None:
         watch.look()
@@ -120,10 +128,7 @@ class TestLook:
     def test_takes_whichever_is_mended_first_when_none_loads(
         self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
     ) -> None:
-        root = shutil.copytree(artifacts.root, tmp_path / "artifacts")
-        add_base_version(database, artifacts)
-        add_first_version(database, artifacts)
-        promote_first(database)
+        root = copy_and_promote_first(database, artifacts, tmp_path)
         manifests = [root / folder / "manifest.json" for folder in artifacts.folders]
         sound = [manifest.read_bytes() for manifest in manifests]
         for manifest in manifests:
@@ -145,10 +150,7 @@ class TestLook:
     def test_falls_back_when_a_byte_is_flipped_and_returns_when_it_is_mended(
         self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
     ) -> None:
-        root = shutil.copytree(artifacts.root, tmp_path / "artifacts")
-        add_base_version(database, artifacts)
-        add_first_version(database, artifacts)
-        promote_first(database)
+        root = copy_and_promote_first(database, artifacts, tmp_path)
         weights = root / artifacts.folders[1] / "ctranslate2" / "model.bin"
         sound = weights.read_bytes()
         weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
