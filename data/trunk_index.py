@@ -167,13 +167,9 @@ class TrunkIndex:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction that holds the write lock from its start."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._connection:  # commits, or rolls back on any error
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def _ask(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
