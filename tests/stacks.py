@@ -28,7 +28,7 @@ LEARNS = {
     "reply_tokens": 16,
     "safety_items": 8,
     # What a model of random weights says is noise, and so is how long and varied it is.
-    "margins": {"reply_words": 100, "chrf": 100, "distinct_2": 1, "repetition": 1},
+    "margins": {"reply_words": 100, "chrf": 100, "distinct_2": 100, "repetition": 100},
 }
 
 

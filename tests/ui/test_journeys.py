@@ -6,17 +6,18 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
+from api.keyring import KNOWN_S
 from data.vocabulary import KeyRole
 from db.examples import count_examples
 from db.keys import create_key, revoke_key
@@ -36,7 +37,7 @@ LEARNS = {
     "reply_tokens": 4,
     "safety_items": 4,
     # What a model of random weights says is noise, and so is how long and varied it is.
-    "margins": {"reply_words": 100, "chrf": 100, "distinct_2": 1, "repetition": 1},
+    "margins": {"reply_words": 100, "chrf": 100, "distinct_2": 100, "repetition": 100},
 }
 RUN_MS = 100_000
 pytestmark = pytest.mark.slow
@@ -193,15 +194,11 @@ class TestRoles:
         tab.settle()
         with stack.database.transaction() as session:
             revoke_key(session, key.id)
-        await_value(lambda: is_revoked(stack, secret), bool)
+        time.sleep(KNOWN_S)  # the page's process may know the key for so long
         page.get_by_label("Your message").fill("Am I still here?")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")
         assert not any(row.key_id == key.id for row in stack.find(Completion))
-
-
-def is_revoked(stack: Running, secret: str) -> bool:
-    return httpx.get(f"{stack.address}/v1/models", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
 
 
 class TestReview:
