@@ -13,11 +13,12 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, Trainer
 from trl.trainer.utils import FusedCausalLMOutput
 
+from trainer.frozen_head import score_tokens
 from trainer.lora import Trainable, get_plain
 
 
@@ -58,8 +59,7 @@ def add_reply_head(model: Trainable) -> None:
 
 def _score_replies(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> FusedCausalLMOutput:
     mask = labels != -100
-    logits = model.get_output_embeddings()(hidden[mask]).float()  # reply tokens × V
-    chosen = -functional.cross_entropy(logits, labels[mask], reduction="none")
+    chosen = _score_tokens(model.get_output_embeddings(), hidden[mask], labels[mask])
     log_probs = hidden.new_zeros(mask.shape, dtype=torch.float32).masked_scatter(mask, chosen)
     zeros = torch.zeros_like(log_probs)
     return FusedCausalLMOutput(
@@ -70,3 +70,12 @@ def _score_replies(model: PreTrainedModel, hidden: Tensor, labels: Tensor) -> Fu
         is_top1=zeros.bool(),
         label_mask=mask,
     )
+
+
+def _score_tokens(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
+    weight = cast(Tensor, head.weight)
+    is_plain = type(head) is nn.Linear and head.bias is None and not torch.is_autocast_enabled(hidden.device.type)
+    if is_plain and not weight.requires_grad and hidden.dtype == weight.dtype == torch.float32:
+        return score_tokens(hidden, weight, labels)
+    logits: Tensor = head(hidden).float()  # reply tokens × V
+    return -functional.cross_entropy(logits, labels, reduction="none")
