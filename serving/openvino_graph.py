@@ -12,7 +12,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13
 from openvino._offline_transformations import paged_attention_transformation
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from serving.continuous_batch import BLOCK_TOKENS, Slice
 from serving.rows import Logits
@@ -37,7 +37,7 @@ class StepGraph:
 
     def __init__(self, folder: Path, window_tokens: int, threads: int) -> None:
         model = openvino.Core().read_model(folder / GRAPH_FILE)
-        self._weights = load_file(folder / "model.safetensors")  # kept: the runtime shares their memory
+        self._weights = _load_weights(folder / "model.safetensors")  # kept: the runtime shares their memory
         _put_weights_in(model, self._weights)
         paged_attention_transformation(model)
         _add_wanted_positions(model)
@@ -90,6 +90,12 @@ def _pack(slices: Sequence[Slice]) -> dict[str, Any]:
 
 def _get_block_shape(port: Any) -> list[int]:
     return [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]]
+
+
+def _load_weights(file: Path) -> dict[str, NDArray[Any]]:
+    """One by one, since a read holds the interpreter's lock, and an old version may be stepping beside."""
+    with safe_open(file, "numpy") as weights:
+        return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 - no mapping
 
 
 def _put_weights_in(model: openvino.Model, weights: Mapping[str, NDArray[Any]]) -> None:
