@@ -1,83 +1,25 @@
-"""The verdicts of the gate, its sentences, its invariances, and its error rates by simulation."""
+"""The verdicts of the gate and its sentences."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from data.recipe import Margins
-from data.statistics import FloatArray, spend_alpha
+from data.statistics import spend_alpha
 from data.vocabulary import Verdict
+from tests.unit.worker.few_scores import (
+    LEVELS,
+    MARGINS,
+    build_paired,
+    build_rated,
+    build_scores,
+)
 from worker.gate import GateDecision, PairedScores, RatedScores, Reason, decide
-
-Scores = TypeVar("Scores", PairedScores, RatedScores)
-
-MARGINS = Margins()
-LEVELS = {"log_perplexity": 3.4, "rouge_l": 0.14, "bleu": 5.0}
-NOISE = {"log_perplexity": 0.03, "rouge_l": 0.03, "bleu": 1.0}  # standard deviation of a difference
-
-
-def build_labels(clusters: int, rows_each: int = 1) -> Any:
-    return np.repeat(np.arange(clusters), rows_each).astype(np.str_)
-
-
-def build_paired(name: str, gains: FloatArray, rows_each: int = 1, **changes: Any) -> PairedScores:
-    """Scores of production around the level of the metric, and of a candidate that is better by `gains`."""
-    higher_is_better = name != "log_perplexity"
-    production = LEVELS.get(name, 1.0) + 0.1 * np.sin(np.arange(len(gains)))
-    scores = PairedScores(
-        name=name,
-        candidate=production + gains if higher_is_better else production - gains,
-        production=production,
-        cluster=build_labels(len(gains) // rows_each, rows_each),
-        weight=np.ones(len(gains)),
-        higher_is_better=higher_is_better,
-    )
-    return dataclasses.replace(scores, **changes)
-
-
-def build_scores(seed: int = 0, clusters: int = 120, rows_each: int = 1, **effects: float) -> list[PairedScores]:
-    """The guarded metrics with noise; `effects` are mean gains, 0 where left out."""
-    generator = np.random.default_rng(seed)
-    return [
-        build_paired(name, effects.get(name, 0.0) + generator.normal(0, sd, clusters * rows_each), rows_each)
-        for name, sd in NOISE.items()
-    ]
-
-
-def build_rated(seed: int = 0, replies: int = 80, effect: float = 0.0, ups: int | None = None) -> RatedScores:
-    """Rated replies, each in its own conversation; the candidate ranks up above down by `effect` more."""
-    generator = np.random.default_rng(seed)
-    is_up = np.arange(replies) < (replies // 2 if ups is None else ups)
-    quality = generator.normal(size=replies) + 0.4 * is_up
-    return RatedScores(
-        candidate=quality + generator.normal(0, 0.4, replies) + effect * is_up,
-        production=quality + generator.normal(0, 0.4, replies),
-        is_up=is_up,
-        cluster=build_labels(replies),
-    )
-
-
-def swap(scores: Scores) -> Scores:
-    return dataclasses.replace(scores, candidate=scores.production, production=scores.candidate)
-
-
-def repeat_rows(scores: Scores, clusters: Sequence[str], copies: int) -> Scores:
-    """The scores with every row of some clusters `copies` times."""
-    index = np.repeat(np.arange(len(scores.cluster)), np.where(np.isin(scores.cluster, clusters), copies, 1))
-    columns: dict[str, Any] = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
-    repeated: dict[str, Any] = {
-        name: column[index] for name, column in columns.items() if isinstance(column, np.ndarray)
-    }
-    return dataclasses.replace(scores, **repeated)
 
 
 def find_reasons(decision: GateDecision, metric: str | None, test: str) -> list[Reason]:
@@ -311,102 +253,3 @@ class TestToDict:
         shown = decision.reasons[0].sentence if decision.shows_scores else decision.reasons[0].plain
         assert values["reasons"][0]["sentence"] == (shown or decision.reasons[0].sentence)
         assert values["metrics"][0]["name"] == "log_perplexity"
-
-
-EFFECTS = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**32 - 1),
-        "log_perplexity": st.floats(-0.06, 0.06),
-        "rouge_l": st.floats(-0.06, 0.06),
-        "bleu": st.floats(-3.0, 3.0),
-    }
-)
-
-
-class TestInvariances:
-    @settings(max_examples=15, deadline=None)
-    @given(EFFECTS, st.integers(2, 20), st.integers(1, 120))
-    def test_copies_of_rows_in_their_conversations_change_nothing(
-        self, effects: dict[str, Any], copies: int, copied: int
-    ) -> None:
-        scores, rated = build_scores(**effects), build_rated()
-        clusters = build_labels(copied)
-        once = decide(scores, rated, MARGINS, 1)
-        again = decide(
-            [repeat_rows(paired, clusters, copies) for paired in scores],
-            repeat_rows(rated, clusters, copies),
-            MARGINS,
-            1,
-        )
-        assert (again.verdict, again.clusters) == (once.verdict, once.clusters)
-        assert again.p == pytest.approx(once.p, rel=1e-6)
-
-    @settings(max_examples=15, deadline=None)
-    @given(EFFECTS, st.permutations(range(120)))
-    def test_the_order_of_rows_changes_nothing(self, effects: dict[str, Any], order: list[int]) -> None:
-        scores = build_scores(**effects)
-        shuffled = [
-            dataclasses.replace(
-                paired,
-                candidate=paired.candidate[order],
-                production=paired.production[order],
-                cluster=paired.cluster[order],
-            )
-            for paired in scores
-        ]
-        once, again = decide(scores, None, MARGINS, 1), decide(shuffled, None, MARGINS, 1)
-        assert (again.verdict, again.p) == (once.verdict, once.p)
-
-    @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 2**32 - 1), st.sampled_from(list(LEVELS)), st.floats(-2.0, 2.0))
-    def test_swapping_the_models_never_promotes_both(self, seed: int, metric: str, effect: float) -> None:
-        effects: dict[str, Any] = {metric: effect * NOISE[metric]}
-        changed = build_scores(seed, **effects)
-        scores = [paired if paired.name == metric else build_paired(paired.name, np.zeros(120)) for paired in changed]
-        verdicts = [decide(scores, None, MARGINS, 1).verdict]
-        verdicts.append(decide([swap(paired) for paired in scores], None, MARGINS, 1).verdict)
-        assert verdicts.count(Verdict.PROMOTE) < 2
-
-    def test_swapping_never_finds_the_same_metric_better(self) -> None:
-        scores = build_scores(rouge_l=0.012, log_perplexity=-0.012)
-        rated = build_rated()
-        ahead = decide(scores, rated, MARGINS, 1)
-        back = decide([swap(paired) for paired in scores], swap(rated), MARGINS, 1)
-        assert [m.p_superior for m in back.metrics if m.p_superior] == pytest.approx(
-            [1 - m.p_superior for m in ahead.metrics if m.p_superior]
-        )
-
-    def test_a_trade_within_the_margins_is_promoted_both_ways(self) -> None:
-        """What margins allow: each is better in one metric and worse in the other by less than the margin."""
-        scores = build_scores(seed=1, clusters=400, rouge_l=0.008, log_perplexity=-0.008)
-        assert decide(scores, None, MARGINS, 1).verdict == Verdict.PROMOTE
-        assert decide([swap(paired) for paired in scores], None, MARGINS, 1).verdict == Verdict.PROMOTE
-
-
-class TestErrorRates:
-    """Whole decisions, repeated: bounds are the 0.1 % tails of the binomial."""
-
-    def test_equal_models_are_promoted_no_more_often_than_alpha(self) -> None:
-        lives = 200
-        decisions = [decide(build_scores(seed, rows_each=2), build_rated(seed), MARGINS, 1) for seed in range(lives)]
-        promoted = sum(decision.verdict == Verdict.PROMOTE for decision in decisions)
-        assert promoted <= stats.binom.ppf(0.999, lives, spend_alpha(1))
-        assert not any(decision.verdict == Verdict.REFUSE for decision in decisions)
-        for level in (0.05, 0.1, 0.2):  # the p is honest, and no wall that nothing could pass
-            below = sum(decision.p <= level for decision in decisions)
-            assert stats.binom.ppf(0.001, lives, level / 2) <= below <= stats.binom.ppf(0.999, lives, level)
-
-    def test_the_promised_difference_is_found_four_times_in_five(self) -> None:
-        lives = 60
-        promised = decide(build_scores(), None, MARGINS, 1).metrics[1].smallest_detectable
-        assert promised is not None
-        found = sum(
-            decide(build_scores(seed, rouge_l=promised), None, MARGINS, 1).verdict == Verdict.PROMOTE
-            for seed in range(lives)
-        )
-        assert stats.binom.ppf(0.001, lives, 0.8) <= found
-
-    def test_a_loss_beyond_the_margin_is_never_promoted_and_mostly_refused(self) -> None:
-        verdicts = [decide(build_scores(seed, rouge_l=0.05, bleu=-1.5), None, MARGINS, 1).verdict for seed in range(40)]
-        assert Verdict.PROMOTE not in verdicts
-        assert verdicts.count(Verdict.REFUSE) >= 36
