@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
+.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -90,6 +90,9 @@ bench-serve: setup  ## Replies to 1 to 32 streams by each engine, and a swap und
 
 bench-tokens: setup  ## Whether each engine writes what transformers writes, and its perplexity (minutes)
 	$(BIN)/python -m benchmarks.token_equality
+
+bench-servers: setup  ## Ratchet over HTTP beside transformers serve and plain generate, at 1, 8 and 32 streams (12 minutes a round)
+	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),1)
 
 bench-disconnects: setup  ## Memory and slots after 10,000 replies, half of them left early
 	$(BIN)/python -m benchmarks.disconnects
