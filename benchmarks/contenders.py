@@ -25,7 +25,7 @@ from serving.artifact import load_artifact
 from tests.processes import build_environment, find_free_port
 
 VLLM = "vllm-cpu"
-_START_S = 180.0
+_START_S = 270.0  # vLLM compiles the model when it is started for the first time
 _STOP_S = 20.0
 _UNLIMITED = 10**6  # all that is sent, so that the limits are asked and never refuse
 # Blocks of 256 tokens, two for each of 32 streams: without a limit it takes nine tenths of the machine's memory.
@@ -159,8 +159,13 @@ def serve_vllm(environment_folder: Path) -> Serve:
     def serve(artifact: Path, folder: Path) -> Iterator[Target]:
         url = f"http://127.0.0.1:{(port := find_free_port())}"
         address = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "production"]
-        command = [str(environment_folder.absolute() / "bin" / "vllm"), "serve", str(artifact), "--dtype", "float32"]
-        settings = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1"}  # GiB; and it calls nobody
+        program = [str(environment_folder.absolute() / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
+        command = [*program, "--model", str(artifact), "--dtype", "float32"]
+        settings = {
+            "VLLM_TARGET_DEVICE": "cpu",  # it is not seen by itself in every version of the wheel
+            "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+            "VLLM_NO_USAGE_STATS": "1",
+        }
         with run_server([*command, *address], url, "/health", folder, build_environment() | settings):
             yield Target(url)
 

