@@ -74,7 +74,12 @@ class Resumable(Trainer):
         return sampler
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        """The trained parameters alone: the rest is the base, and HF would write the tokenizer and a pickle too."""
+        """The trained parameters alone: the rest is the base, and HF would write the tokenizer and a pickle too.
+
+        HF calls this in every process and leaves it to the method who writes.
+        """
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         assert self.model is not None  # it was trained

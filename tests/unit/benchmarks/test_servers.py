@@ -185,8 +185,9 @@ class TestRunServer:
         """A shell that is no server itself: its child is, and would outlive it."""
         url = f"http://127.0.0.1:{(port := find_free_port())}"
         command = ["sh", "-c", f"{sys.executable} -m http.server {port} --bind 127.0.0.1 & wait"]
+        before = psutil.Process().children(recursive=True)  # of other tests
         with run_server(command, url, "/", tmp_path, build_environment()):
-            started = psutil.Process().children(recursive=True)
+            started = [child for child in psutil.Process().children(recursive=True) if child not in before]
         assert len(started) >= 2
         assert not psutil.wait_procs(started, timeout=10)[1]
 
