@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 from serving.engine import Sampling
@@ -108,21 +109,22 @@ class Scheduler:
         if not batch:
             return
         sampling = replace(batch[0].sampling, max_tokens=max(ticket.sampling.max_tokens for ticket in batch))
-        try:
+        with ExitStack() as stack:
+            stack.push(lambda _kind, error, _trace: self._end(batch, error))
             batch[0].handle.engine.generate(
                 [ticket.prompt_tokens for ticket in batch],
                 sampling,
                 lambda row, token_id: batch[row].take_token(token_id),
             )
-        except BaseException as error:  # not handled here: it belongs to the readers, as with a Future
-            for ticket in batch:
-                if not ticket.has_ended:
-                    ticket.fail(error)
-            raise
-        finally:
-            with self._lock:
-                self._batches.remove(batch)
-            _release(batch)
+
+    def _end(self, batch: list[Ticket], error: BaseException | None) -> None:
+        """After a batch. An error of the engine is not handled here: it belongs to the readers, as with a Future."""
+        for ticket in batch:
+            if error is not None and not ticket.has_ended:
+                ticket.fail(error)
+        with self._lock:
+            self._batches.remove(batch)
+        _release(batch)
 
     def _take_one(self) -> list[Ticket]:
         with self._lock:

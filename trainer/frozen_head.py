@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _TOKENS_AT_ONCE = 640  # at most: 126 MB of logits with 49,152 words; fewer make the matrix product slower
 
@@ -41,6 +42,7 @@ class _FrozenHead(torch.autograd.Function):
         return scores
 
     @staticmethod
+    @once_differentiable  # a second derivative is refused: the first does not know that it depends on `hidden`
     def backward(context: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = context.saved_tensors
         return upstream[0][:, None] * gradient, None, None, None
