@@ -32,7 +32,7 @@ class Settings(BaseSettings):
         default=64, ge=1, le=1000
     )  # requests to an engine that batches them itself, such as this, at once
     base_model: str = "gpt2"
-    engine: Literal["auto", "ctranslate2", "openvino"] = "ctranslate2"  # what writes the replies here
+    engine: Literal["auto", "ctranslate2", "openvino"] = "auto"  # what writes the replies here
     compute_type: str = "float32"  # CTranslate2 compute type of what is served: float32 or int8
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
     queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429

@@ -67,7 +67,7 @@ class ModelHandle:
 
 
 def load_handle(
-    folder: Path, version: int, compute_type: str = "float32", threads: int = 2, engine: EngineChoice = "ctranslate2"
+    folder: Path, version: int, compute_type: str = "float32", threads: int = 2, engine: EngineChoice = "auto"
 ) -> ModelHandle:
     """Verify and load an artifact on `threads` processor threads.
 

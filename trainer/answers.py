@@ -63,7 +63,7 @@ class Respondent:
         progress: Progress,
         *,
         compute_type: str = "float32",
-        engine: EngineChoice = "ctranslate2",
+        engine: EngineChoice = "auto",
         trunk: KnownTrunk | None = None,
     ) -> None:
         self._artifact, self._recipe, self._progress = artifact, recipe, progress

@@ -36,7 +36,7 @@ class RunOrder:
     trunk_cache: TrunkCacheOrder | None = None  # None: the trunk remembers in memory, for this run only
     holdout_cache: Path | None = None
     compute_type: str = "float32"  # of the engine that will serve
-    engine: EngineChoice = "ctranslate2"  # what will serve
+    engine: EngineChoice = "auto"  # what will serve
 
 
 def load_order(folder: Path) -> RunOrder:
@@ -58,7 +58,7 @@ def load_order(folder: Path) -> RunOrder:
         trunk_cache=_load_cache_order(values.get("trunk_cache")),
         holdout_cache=Path(values["holdout_cache"]) if values.get("holdout_cache") else None,
         compute_type=values.get("compute_type", "float32"),
-        engine=values.get("engine", "ctranslate2"),
+        engine=values.get("engine", "auto"),
     )
 
 

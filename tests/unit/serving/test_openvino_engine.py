@@ -192,8 +192,8 @@ class TestScore:
 
 class TestChooseEngine:
     def test_takes_the_one_that_can(self, tiny: Artifact) -> None:
-        assert choose_engine(tiny, "auto") == "openvino"
-        assert choose_engine(tiny) == "ctranslate2"
+        assert choose_engine(tiny) == "openvino"
+        assert choose_engine(tiny, "ctranslate2") == "ctranslate2"
         assert choose_engine(tiny, "auto", "int8") == "ctranslate2"
 
     def test_says_what_is_missing(self, tiny: Artifact, tmp_path: Path) -> None:
