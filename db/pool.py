@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from db.models import Completion, Conversation, Example, Feedback
 from db.raters import is_excluded
 
 _WHOLE = ("stop", "length")  # finish reasons
+_BY_CHUNKS = {"yield_per": 1000}  # else the driver's rows are all in memory beside what is made of them
 
 
 def list_pool_rows(session: Session, unrated: int = 0) -> list[PoolRow]:
@@ -26,7 +28,8 @@ def list_pool_rows(session: Session, unrated: int = 0) -> list[PoolRow]:
 
 
 def _build_example_rows(session: Session) -> Iterator[PoolRow]:
-    for example in session.scalars(select(Example).order_by(Example.id)):
+    columns = (Example.id, Example.context, Example.response, Example.rating, Example.created_at_s)
+    for example in session.execute(select(*columns).order_by(Example.id), execution_options=_BY_CHUNKS):
         yield PoolRow(
             row_id=f"example:{example.id}",
             kind=RowKind.EXAMPLE,
@@ -39,35 +42,27 @@ def _build_example_rows(session: Session) -> Iterator[PoolRow]:
 
 
 def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
-    is_expert = Feedback.rater_kind == "reviewer"
-    rated = select(Feedback, Completion).join(Completion, Completion.id == Feedback.completion_id)
-    rated = rated.where(~is_excluded(Feedback.rater))
-    for feedback, completion in session.execute(rated.order_by(is_expert.desc(), Feedback.id)):
-        messages = tuple(completion.messages)
-        cluster = f"conversation:{completion.conversation_id}"
-        yield PoolRow(
-            row_id=f"feedback:{feedback.id}",
+    is_expert = (Feedback.rater_kind == "reviewer").label("is_expert")
+    said = (Feedback.id, Feedback.rating, Feedback.correction, Feedback.rater, Feedback.created_at_s, is_expert)
+    served = (Completion.messages, Completion.reply, Completion.conversation_id)
+    rated = select(*said, *served).join(Completion, Completion.id == Feedback.completion_id)
+    rated = rated.where(~is_excluded(Feedback.rater)).order_by(is_expert.desc(), Feedback.id)
+    for given in session.execute(rated, execution_options=_BY_CHUNKS):
+        row = PoolRow(
+            row_id=f"feedback:{given.id}",
             kind=RowKind.REPLY,
-            cluster=cluster,
-            messages=messages,
-            reply=completion.reply,
-            rating=feedback.rating,
-            rater=feedback.rater,
-            is_expert=feedback.rater_kind == "reviewer",
-            created_at_s=feedback.created_at_s,
+            cluster=f"conversation:{given.conversation_id}",
+            messages=tuple(given.messages),
+            reply=given.reply,
+            rating=given.rating,
+            rater=given.rater,
+            is_expert=given.is_expert,
+            created_at_s=given.created_at_s,
         )
-        if feedback.correction:
-            yield PoolRow(
-                row_id=f"correction:{feedback.id}",
-                kind=RowKind.CORRECTION,
-                cluster=cluster,
-                messages=messages,
-                reply=feedback.correction,
-                rater=feedback.rater,
-                is_expert=feedback.rater_kind == "reviewer",
-                created_at_s=feedback.created_at_s,
-                original=completion.reply,
-            )
+        yield row
+        if given.correction:
+            row_id, kind = f"correction:{given.id}", RowKind.CORRECTION
+            yield replace(row, row_id=row_id, kind=kind, reply=given.correction, rating=None, original=given.reply)
 
 
 def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:

@@ -50,6 +50,11 @@ class Database:
         self._write_sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._read_sessions = sessionmaker(read_engine, expire_on_commit=False)
 
+    @property
+    def url(self) -> str:
+        """What it was opened with, the password too; for another process that opens it."""
+        return self._engine.url.render_as_string(hide_password=False)
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A transaction that commits at the end, or rolls back on an error; on SQLite the only writer."""

@@ -15,9 +15,7 @@ EngineChoice = Literal["auto", "ctranslate2", "openvino"]
 _MAX_PARALLEL_BATCHES = 2
 
 
-def choose_engine(
-    artifact: Artifact, choice: EngineChoice = "auto", compute_type: str = "float32"
-) -> EngineName:
+def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_type: str = "float32") -> EngineName:
     """The engine that answers; `auto` takes the faster one of those that can (`docs/adr/0006-two-engines.md`).
 
     Raises:

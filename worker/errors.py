@@ -3,6 +3,7 @@
 RatchetError
 ├── TrainerFailed    the trainer subprocess ended without a candidate
 │   └── TrainerKilled    by a signal that was not ours, or a shortage; worth another attempt
+├── CollectorKilled  the process that reads the pool ended without an answer; worth another attempt
 ├── WorkerStopping   the worker is shutting down; another takes the run
 ├── RunCancelled     an admin asked to stop
 └── BaseChanged      the deployment was started on another base model
@@ -17,6 +18,10 @@ class TrainerFailed(RatchetError):
 
 class TrainerKilled(TrainerFailed):
     """The trainer was killed by a signal, as it is when memory runs out."""
+
+
+class CollectorKilled(RatchetError):
+    """The process that collects the rows was killed, as it is when memory runs out; the worker's log may say why."""
 
 
 class WorkerStopping(RatchetError):

@@ -5,42 +5,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
-from data.bias import build_bias
-from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
-from data.recipe import Recipe, build_recipe
-from data.snapshot import load_snapshot, save_snapshot
-from data.vocabulary import RunStatus, SnapshotRow, Verdict
+from data.recipe import build_recipe
+from data.vocabulary import RunStatus, Verdict
 from db.anchors import Standing, find_standing
 from db.errors import LeaseLost
 from db.evaluations import find_evaluation, finish_evaluation, start_evaluation
 from db.holdouts import get_holdout
 from db.models import Version
-from db.pool import list_pool_rows
 from db.promotions import get_production, is_rolled_back, promote
-from db.raters import count_rated
 from db.runs import claim_run, finish_run, release_lease, set_status
 from db.schedule import needs_approval
 from db.session import Database
-from db.snapshots import save_snapshot_rows
 from db.versions import BASE_NUMBER, get_version, register_version
 from serving.artifact import load_artifact
 from serving.artifact_store import ArtifactStore, open_store
 from serving.errors import ArtifactInvalid, StoreUnavailable
 from settings import Settings
 from worker.base import DIGEST_LETTERS
-from worker.continuation import remove_checkpoints, take_over
-from worker.errors import RunCancelled, TrainerKilled, WorkerStopping
+from worker.collection import Attempt, collect
+from worker.continuation import remove_checkpoints
+from worker.errors import CollectorKilled, RunCancelled, TrainerKilled, WorkerStopping
 from worker.evidence import load_evidence
 from worker.gate import GateDecision, decide
 from worker.lease import LeaseKeeper
@@ -52,16 +44,6 @@ from worker.verdict_page import add_verdict, hide_holdout
 log = structlog.get_logger()
 
 _ROLLED_BACK = "Passed the gate, but production was rolled back from these very weights; waits for approval."
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One claimed attempt; `number` is the fencing token of all its writes."""
-
-    run_id: str
-    number: int
-    recipe: Recipe
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -113,7 +95,7 @@ def _attempt(
     except WorkerStopping as error:
         _release(database, attempt, error.message)
         return None
-    except (TrainerKilled, StoreUnavailable, OSError) as error:
+    except (TrainerKilled, CollectorKilled, StoreUnavailable, OSError) as error:
         reason = _describe(error) if isinstance(error, OSError) else error.message
         if attempt.number >= settings.max_attempts:
             return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {reason}")
@@ -160,7 +142,7 @@ def _carry_out(database: PatientDatabase, settings: Settings, attempt: Attempt, 
     retired = _find_retirement(database, attempt)
     if retired:
         return Outcome(RunStatus.SKIPPED, retired)
-    missing = _collect(database, attempt)
+    missing = collect(database.url, attempt, keeper.check)
     if missing:
         return Outcome(RunStatus.SKIPPED, " ".join(missing))
     keeper.check()
@@ -184,38 +166,6 @@ def _find_retirement(database: PatientDatabase, attempt: Attempt) -> str:
         f"The hold-out is retired after {budget.consultations} consultations and {budget.promotions} promotions; "
         "an admin draws a new one with `ratchet holdout renew`."
     )
-
-
-def _collect(database: PatientDatabase, attempt: Attempt) -> tuple[str, ...]:
-    """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything.
-
-    Where an earlier attempt was interrupted in training, its snapshot stays the run's: else any new rating would make
-    its checkpoints worthless. An erasure cancels such a run, so no row that is gone comes back this way.
-    """
-    shutil.rmtree(attempt.folder, ignore_errors=True)
-    database.write(lambda session: set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING))
-    if take_over(attempt.folder):
-        rows: Sequence[SnapshotRow] = load_snapshot(attempt.folder / "snapshot")
-        manifest = json.loads((attempt.folder / "snapshot" / "manifest.json").read_text())
-    else:
-        pool, salt, (served, rated) = database.read(
-            lambda session: (
-                list_pool_rows(session, unrated=attempt.recipe.pseudo_labels),
-                get_holdout(session).salt,
-                count_rated(session),
-            )
-        )
-        result = build_snapshot_rows(pool, salt)
-        rows = result.rows
-        bias = build_bias(pool, served, rated)
-        manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt, bias)
-
-    def save(session: Session) -> None:
-        set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING)
-        save_snapshot_rows(session, attempt.run_id, manifest, rows)
-
-    database.write(save)
-    return check_sufficiency(rows, attempt.recipe)
 
 
 def _write_order(database: PatientDatabase, settings: Settings, attempt: Attempt) -> int:

@@ -34,6 +34,11 @@ class PatientDatabase:
     def __init__(self, database: Database, check: Callable[[], None], wait_s: float = WAIT_S) -> None:
         self._database, self._check, self._wait_s = database, check, wait_s
 
+    @property
+    def url(self) -> str:
+        """See `Database.url`."""
+        return self._database.url
+
     def write(self, work: Work[Result]) -> Result:
         """What the work returns, in a transaction.
 

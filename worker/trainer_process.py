@@ -36,7 +36,7 @@ _SET_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while chat has their core make a step over 20 times slower
 }
-_NICENESS = 5  # chat goes first
+_NICENESS = 5
 _LAUNCH_OPTIONS = (
     *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
     *("--main_process_port", "0"),  # any free one
@@ -46,6 +46,12 @@ _LAUNCH_OPTIONS = (
 def count_cores() -> int:
     """Physical cores that this process may use: more threads than these only slow training down."""
     return min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
+
+
+def lower_priority(pid: int) -> None:
+    """Let chat go before that process."""
+    niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # nobody may lower it
+    os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 def build_command(folder: Path, launcher: str = "python", processes: int = 1) -> list[str]:
@@ -83,8 +89,7 @@ class TrainerProcess:
             process_group=0,  # no session: the kernel may share the processor between sessions, whatever their niceness
             text=True,
         )
-        niceness = max(_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))  # nobody may lower it
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+        lower_priority(self._process.pid)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,91 @@
+"""Collecting in a process of its own: its answer, its errors, its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.ingestion import read_examples
+from data.recipe import Recipe
+from data.snapshot import load_snapshot
+from db.errors import LeaseLost
+from db.examples import add_examples
+from db.runs import claim_run, create_run
+from db.session import Database
+from db.snapshots import find_snapshot
+from tests.tiny import SAMPLES
+from worker.collection import Attempt, collect
+from worker.errors import CollectorKilled, WorkerStopping
+
+
+@pytest.fixture
+def attempt(database: Database, tmp_path: Path) -> Attempt:
+    with database.transaction() as session:
+        add_examples(session, read_examples(SAMPLES / "support.csv", "support.csv").examples, "support.csv", "0" * 64)
+        run_id = create_run(session, {"method": "sft"}, "admin").id
+        claim_run(session, run_id, "worker", lease_s=60)
+    return Attempt(run_id, 1, Recipe(method="sft"), tmp_path / "runs" / run_id / "attempt-1")
+
+
+def list_collectors() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def go_on() -> None:
+    """The run may go on."""
+
+
+def test_the_snapshot_is_in_the_folder_and_in_the_database(
+    database: Database, database_url: str, attempt: Attempt
+) -> None:
+    assert collect(database_url, attempt, go_on) == ()
+    rows = load_snapshot(attempt.folder / "snapshot")
+    assert rows
+    with database.reading() as session:
+        snapshot = find_snapshot(session, attempt.run_id)
+        assert snapshot is not None
+        assert snapshot.digest == json.loads((attempt.folder / "snapshot" / "manifest.json").read_text())["digest"]
+    assert list_collectors() == []
+
+
+def test_says_what_is_missing(database_url: str, attempt: Attempt) -> None:
+    wants_pairs = Attempt(attempt.run_id, 1, Recipe(method="kto"), attempt.folder)
+    assert "".join(collect(database_url, wants_pairs, go_on)).endswith(".")
+
+
+def test_an_attempt_that_lost_its_run_writes_nothing(database: Database, database_url: str, attempt: Attempt) -> None:
+    former = Attempt(attempt.run_id, 0, attempt.recipe, attempt.folder)
+    with pytest.raises(LeaseLost):
+        collect(database_url, former, go_on)
+    with database.reading() as session:
+        assert find_snapshot(session, attempt.run_id) is None
+
+
+def test_ends_when_the_run_has_to_stop(database_url: str, attempt: Attempt) -> None:
+    def stop() -> None:
+        raise WorkerStopping
+
+    with pytest.raises(WorkerStopping):
+        collect(database_url, attempt, stop)
+    assert list_collectors() == []
+
+
+def test_one_that_is_killed_is_worth_another_attempt(database_url: str, attempt: Attempt) -> None:
+    def kill() -> None:
+        for process in list_collectors():
+            process.kill()
+
+    with pytest.raises(CollectorKilled, match="was killed"):
+        collect(database_url, attempt, kill)
+    assert collect(database_url, attempt, go_on) == ()
+
+
+def test_a_disk_that_fails_is_told(database_url: str, attempt: Attempt, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    nowhere = Attempt(attempt.run_id, 1, attempt.recipe, tmp_path / "file" / "attempt-1")
+    with pytest.raises(NotADirectoryError):
+        collect(database_url, nowhere, go_on)
