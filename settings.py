@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     base_model: str = "gpt2"
     engine: Literal["auto", "ctranslate2", "openvino"] = "auto"  # what writes the replies here
     compute_type: str = "float32"  # CTranslate2 compute type of what is served: float32 or int8
+    prefix_cache_mb: int = Field(default=256, ge=0)  # kept by OpenVINO for prompts that begin like earlier ones
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
     queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429
     max_reply_tokens: int = Field(default=512, ge=1, le=4096)  # ceiling of a request's max_tokens

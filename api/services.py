@@ -60,7 +60,8 @@ def open_services(settings: Settings, metrics: Metrics, load: LoadHandle | None 
             client = EngineClient(settings.engine_url, settings.engine_key, settings.engine_timeout_s)
             load = stack.enter_context(RemoteModels(client, settings.engine_artifacts)).load
             decode_threads = settings.engine_streams  # they only wait: it is the server that batches
-        load = load or partial(load_handle, engine=settings.engine)
+        kept_bytes = settings.prefix_cache_mb * 10**6
+        load = load or partial(load_handle, engine=settings.engine, prefix_cache_bytes=kept_bytes)
         slot = ModelSlot(settings.compute_type, settings.threads, load)
         stack.callback(slot.close)
         scheduler = Scheduler(settings.queue_limit, threads=decode_threads, streams=settings.engine_streams)

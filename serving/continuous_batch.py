@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from serving.cache_blocks import CacheBlocks, Loan, count_blocks
 from serving.rows import Logits, Row
 
-BLOCK_TOKENS = 32  # what one block of the cache holds: OpenVINO's own number on a processor
 _STEP_TOKENS = 256  # bounds how long a step, and so everyone's next token, waits for the prompts of newcomers
 _MAX_ROWS = 64
 
@@ -45,20 +44,24 @@ class Steps(Protocol):
 @dataclass(eq=False)
 class _Seat:
     row: Row
-    blocks: list[int]  # all that it will ever need, so that nobody has to be turned out
-    past: int = 0
+    loan: Loan
+    past: int
 
 
 class ContinuousBatch:
-    """One thread that steps as long as there are rows; its user may be many threads."""
+    """One thread that steps as long as there are rows; its user may be many threads.
 
-    def __init__(self, steps: Steps) -> None:
+    Args:
+        kept_blocks: blocks of the cache that stay filled for later rows that begin alike; 0 keeps none.
+    """
+
+    def __init__(self, steps: Steps, kept_blocks: int = 0) -> None:
         self._steps: Steps | None = steps
         self._block_count = steps.block_count
         self._changed = threading.Condition()
         self._waiting: deque[Row] = deque()
         self._seats: list[_Seat] = []
-        self._free_blocks = list(range(self._block_count))  # a heap: low numbers first, so memory grows with use
+        self._blocks = CacheBlocks(self._block_count, kept_blocks)
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="continuous-batch", daemon=True)
         self._thread.start()
@@ -69,7 +72,7 @@ class ContinuousBatch:
         Raises:
             RuntimeError: the batch is closed, or a row is larger than the cache.
         """
-        needed = max((_count_blocks(row.longest) for row in rows), default=0)
+        needed = max((count_blocks(row.longest) for row in rows), default=0)
         if needed > self._block_count:
             raise RuntimeError(f"A row needs {needed} blocks of the cache, which has {self._block_count}.")
         with self._changed:
@@ -109,11 +112,11 @@ class ContinuousBatch:
             self._changed.wait_for(lambda: self._is_closed or self._waiting or self._seats)
             self._waiting = deque(row for row in self._waiting if not row.call.is_abandoned)
             while self._waiting and len(self._seats) < _MAX_ROWS and not self._is_closed:
-                needed = _count_blocks(self._waiting[0].longest)
-                if needed > len(self._free_blocks):
+                row = self._waiting[0]
+                loan = self._blocks.lend(row.token_ids, row.longest, _count_sharable(row))
+                if loan is None:
                     break
-                blocks = [heapq.heappop(self._free_blocks) for _ in range(needed)]
-                self._seats.append(_Seat(self._waiting.popleft(), blocks))
+                self._seats.append(_Seat(self._waiting.popleft(), loan, past=loan.shared_tokens))
             return not self._is_closed
 
     def _step(self, steps: Steps) -> None:
@@ -123,6 +126,7 @@ class ContinuousBatch:
         for seat, part in parts:
             own, place = logits[place : place + len(part.wanted)], place + len(part.wanted)
             seat.past += len(part.token_ids)
+            self._blocks.note_filled(seat.loan, seat.row.token_ids, seat.past)
             if seat.row.call.is_abandoned or seat.row.take(own):
                 self._leave(seat)
                 seat.row.call.end_row()
@@ -135,7 +139,7 @@ class ContinuousBatch:
             end = min(len(seat.row.token_ids), seat.past + room)
             if end > seat.past:
                 wanted = [place - seat.past for place in seat.row.list_wanted(seat.past, end)]
-                parts.append((seat, Slice(seat.row.token_ids[seat.past : end], seat.past, seat.blocks, wanted)))
+                parts.append((seat, Slice(seat.row.token_ids[seat.past : end], seat.past, seat.loan.blocks, wanted)))
                 room -= end - seat.past
         return parts
 
@@ -151,9 +155,10 @@ class ContinuousBatch:
 
     def _leave(self, seat: _Seat) -> None:
         self._seats.remove(seat)
-        for block in seat.blocks:
-            heapq.heappush(self._free_blocks, block)
+        self._blocks.take_back(seat.loan)
 
 
-def _count_blocks(tokens: int) -> int:
-    return -(-tokens // BLOCK_TOKENS)
+def _count_sharable(row: Row) -> int:
+    """Tokens before the first whose logits are wanted; at least one has to be read."""
+    read = len(row.token_ids)
+    return min(row.list_wanted(0, read), default=read - 1)

@@ -48,12 +48,14 @@ def open_engine(
     threads: int = 2,
     batches: int = _MAX_PARALLEL_BATCHES,
     seed: int | None = None,
+    prefix_cache_bytes: int = 0,
 ) -> Engine:
     """Load the model on `threads` processor threads.
 
     Args:
         batches: what CTranslate2 generates side by side, sharing the threads; OpenVINO has one batch for all.
         seed: of what OpenVINO samples; CTranslate2 takes its own from `seed_engine`.
+        prefix_cache_bytes: what OpenVINO may keep of earlier prompts and replies; CTranslate2 keeps nothing.
 
     Raises:
         RuntimeError, ValueError, OSError: the engine cannot load the model.
@@ -63,7 +65,15 @@ def open_engine(
 
         end_id = renderer.end_id
         window = renderer.window_tokens
-        return OpenVINOEngine(artifact.folder, end_id, window, renderer.list_ids, threads=threads, seed=seed)
+        return OpenVINOEngine(
+            artifact.folder,
+            end_id,
+            window,
+            renderer.list_ids,
+            threads=threads,
+            seed=seed,
+            prefix_cache_bytes=prefix_cache_bytes,
+        )
     batches = min(threads, batches)
     return CTranslate2Engine(
         artifact.engine_folder, compute_type, intra_threads=threads // batches, inter_threads=batches

@@ -67,9 +67,14 @@ class ModelHandle:
 
 
 def load_handle(
-    folder: Path, version: int, compute_type: str = "float32", threads: int = 2, engine: EngineChoice = "auto"
+    folder: Path,
+    version: int,
+    compute_type: str = "float32",
+    threads: int = 2,
+    engine: EngineChoice = "auto",
+    prefix_cache_bytes: int = 0,
 ) -> ModelHandle:
-    """Verify and load an artifact on `threads` processor threads.
+    """Verify and load an artifact on `threads` processor threads; see `open_engine`.
 
     Raises:
         ArtifactInvalid: the folder is not a whole artifact.
@@ -78,5 +83,5 @@ def load_handle(
     artifact = load_artifact(folder)
     renderer = PromptRenderer(artifact)
     name = choose_engine(artifact, engine, compute_type)
-    opened = open_engine(artifact, renderer, name, compute_type, threads=threads)
+    opened = open_engine(artifact, renderer, name, compute_type, threads=threads, prefix_cache_bytes=prefix_cache_bytes)
     return ModelHandle(version, artifact.digest, folder, renderer, opened, joins_strangers=name == "openvino")

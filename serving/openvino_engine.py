@@ -31,13 +31,21 @@ class OpenVINOEngine:
         *,
         threads: int = 2,
         seed: int | None = None,
+        prefix_cache_bytes: int = 0,
     ) -> None:
-        """`folder` is the artifact's; `list_ids` are those of tokens, as `PromptRenderer` tells them."""
+        """Load it.
+
+        Args:
+            folder: the artifact's.
+            list_ids: ids of tokens, as `PromptRenderer` tells them.
+            prefix_cache_bytes: how much of the cache may stay filled for prompts that begin like earlier ones.
+        """
         self._end_id = end_id
         self._window_tokens = window_tokens
         self._list_ids = list_ids
         self._seeds = np.random.SeedSequence(seed)
-        self._batch = ContinuousBatch(StepGraph(folder, window_tokens, threads))
+        graph = StepGraph(folder, window_tokens, threads)
+        self._batch = ContinuousBatch(graph, kept_blocks=prefix_cache_bytes // graph.block_bytes)
 
     @property
     def end_id(self) -> int:

@@ -14,7 +14,8 @@ from openvino import opset13
 from openvino._offline_transformations import paged_attention_transformation
 from safetensors import safe_open
 
-from serving.continuous_batch import BLOCK_TOKENS, Slice
+from serving.cache_blocks import BLOCK_TOKENS
+from serving.continuous_batch import Slice
 from serving.rows import Logits
 
 GRAPH_FILE = Path("openvino", "openvino_model.xml")
@@ -30,6 +31,7 @@ class StepGraph:
 
     Attributes:
         block_count: blocks of the cache, enough for one row of `window_tokens`.
+        block_bytes: size of each.
 
     Raises:
         RuntimeError, ValueError, OSError: the folder of the artifact holds no model that can be read.
@@ -53,8 +55,8 @@ class StepGraph:
         )
         self._request = compiled.create_infer_request()
         caches = [port for port in compiled.inputs if port.get_any_name().startswith(("key_cache.", "value_cache."))]
-        block_bytes = sum(4 * math.prod(_get_block_shape(port)) for port in caches)
-        self.block_count = max(_CACHE_BYTES // block_bytes, -(-window_tokens // BLOCK_TOKENS))
+        self.block_bytes = sum(4 * math.prod(_get_block_shape(port)) for port in caches)
+        self.block_count = max(_CACHE_BYTES // self.block_bytes, -(-window_tokens // BLOCK_TOKENS))
         # Zeros, since places beyond what was written are read and weighted by 0; not resident until used.
         self._caches = [np.zeros((self.block_count, *_get_block_shape(port)), np.float32) for port in caches]
         for port, cache in zip(caches, self._caches, strict=True):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from serving.continuous_batch import BLOCK_TOKENS, ContinuousBatch, Slice
+from serving.cache_blocks import BLOCK_TOKENS
+from serving.continuous_batch import ContinuousBatch, Slice
 from serving.engine import Generation, OnToken, Sampling
 from serving.rows import Call, Logits, ReplyRow
 

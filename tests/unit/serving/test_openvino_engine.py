@@ -190,6 +190,25 @@ class TestScore:
         assert engine.score(prompts[:1], [[]]) == [[]]
 
 
+class TestPrefixCache:
+    def test_later_turns_are_answered_as_without(
+        self, tiny: Artifact, renderer: PromptRenderer, engine: Engine
+    ) -> None:
+        keeping = open_engine(tiny, renderer, "openvino", prefix_cache_bytes=10**6)
+        chat: list[Message] = [{"role": "user", "content": "I cannot sleep, and my week at work was long. " * 4}]
+        for _ in range(2):
+            prompt = renderer.render(chat)
+            reply = keeping.generate([prompt], GREEDY)[0]
+            assert reply == engine.generate([prompt], GREEDY)[0]
+            assert keeping.generate([prompt], GREEDY)[0] == reply
+            assert keeping.score([prompt], [["a"]])[0] == pytest.approx(engine.score([prompt], [["a"]])[0], abs=1e-4)
+            chat += [
+                {"role": "assistant", "content": renderer.decode(reply.token_ids)},
+                {"role": "user", "content": "Why?"},
+            ]
+        keeping.close()
+
+
 class TestChooseEngine:
     def test_takes_the_one_that_can(self, tiny: Artifact) -> None:
         assert choose_engine(tiny) == "openvino"
