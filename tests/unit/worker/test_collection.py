@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -16,6 +21,8 @@ from db.examples import add_examples
 from db.runs import claim_run, create_run
 from db.session import Database
 from db.snapshots import find_snapshot
+from tests.engines import GENEROUS_S
+from tests.processes import await_value
 from tests.tiny import SAMPLES
 from worker.collection import Attempt, collect
 from worker.errors import CollectorKilled, WorkerStopping
@@ -30,8 +37,8 @@ def attempt(database: Database, tmp_path: Path) -> Attempt:
     return Attempt(run_id, 1, Recipe(method="sft"), tmp_path / "runs" / run_id / "attempt-1")
 
 
-def list_collectors() -> list[psutil.Process]:
-    children = psutil.Process().children()
+def list_collectors(worker_id: int | None = None) -> list[psutil.Process]:
+    children = psutil.Process(worker_id).children()
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -89,3 +96,18 @@ def test_a_disk_that_fails_is_told(database_url: str, attempt: Attempt, tmp_path
     nowhere = Attempt(attempt.run_id, 1, attempt.recipe, tmp_path / "file" / "attempt-1")
     with pytest.raises(NotADirectoryError):
         collect(database_url, nowhere, go_on)
+
+
+def test_ends_with_the_worker(sqlite_template: Path, tmp_path: Path) -> None:
+    path = shutil.copy(sqlite_template, tmp_path / "ratchet.db")
+    begin = (
+        "import sys; from pathlib import Path; from data.recipe import Recipe; from worker.collection import *; "
+        "collect(sys.argv[1], Attempt('run-1', 1, Recipe(), Path(sys.argv[2])), lambda: None)"
+    )
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("BEGIN IMMEDIATE")  # the collector has to wait for it
+        worker = subprocess.Popen([sys.executable, "-c", begin, f"sqlite:///{path}", str(tmp_path / "attempt-1")])
+        collectors = await_value(lambda: list_collectors(worker.pid), bool)
+        worker.kill()
+        worker.wait()
+        assert psutil.wait_procs(collectors, timeout=GENEROUS_S)[1] == []
