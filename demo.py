@@ -43,7 +43,7 @@ RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and af
 REPLY_TOKENS = 40
 STREAMS = 32  # chats under way at once
 CHAT_EVERY_S = 10.0  # while the run trains
-READY_S, RUN_S = 180.0, 1500.0
+READY_S, RUN_S = 600.0, 1500.0
 RECIPE = {
     "trainable": "last:4",
     "sft_epochs": 1,
