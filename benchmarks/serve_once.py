@@ -1,6 +1,6 @@
 """One engine under streams of strangers, in a process of its own so that its memory is its own; prints JSON.
 
-    python -m benchmarks.serve_once ARTIFACT ENGINE STREAMS [--swap]
+    python -m benchmarks.serve_once ARTIFACT ENGINE STREAMS [--compute-type int8] [--swap]
 
 `ENGINE` is `ctranslate2`, `openvino`, or `generate`: transformers' plain `generate`, one request after the other, as a
 simple web handler calls it. The first two are asked through the queue that serves. Each stream sends its next prompt
@@ -104,9 +104,9 @@ def summarise(replies: list[Reply]) -> dict[str, float]:
     }
 
 
-def measure_served(folder: Path, engine: Any, streams: int, swaps: bool) -> dict[str, Any]:
+def measure_served(folder: Path, engine: Any, streams: int, swaps: bool, compute_type: str) -> dict[str, Any]:
     """The engine behind slot and queue, as the API asks it; with a swap to the same weights amid it if wanted."""
-    slot = ModelSlot(load=partial(load_handle, engine=engine))
+    slot = ModelSlot(compute_type, load=partial(load_handle, engine=engine))
     started_s = time.perf_counter()
     slot.swap(folder, 1)
     facts: dict[str, Any] = {"load_s": time.perf_counter() - started_s}
@@ -169,12 +169,14 @@ def main() -> None:
     parser.add_argument("artifact", type=Path)
     parser.add_argument("engine", choices=["ctranslate2", "openvino", "generate"])
     parser.add_argument("streams", type=int)
+    parser.add_argument("--compute-type", default="float32", choices=["float32", "int8"], help="not of generate")
     parser.add_argument("--swap", action="store_true")
     asked = parser.parse_args()
     if asked.engine == "generate":
         print(json.dumps(measure_generate(asked.artifact, asked.streams)))
     else:
-        print(json.dumps(measure_served(asked.artifact, asked.engine, asked.streams, asked.swap)))
+        figures = measure_served(asked.artifact, asked.engine, asked.streams, asked.swap, asked.compute_type)
+        print(json.dumps(figures))
 
 
 if __name__ == "__main__":

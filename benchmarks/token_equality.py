@@ -37,6 +37,7 @@ RESULT = Path(__file__).with_name("results") / "token_equality.json"
 ENGINES: tuple[tuple[EngineName, str], ...] = (
     ("ctranslate2", "float32"),
     ("openvino", "float32"),
+    ("openvino", "int8"),
     ("ctranslate2", "int8"),
 )
 PROMPT_TOKENS, SCORED_TOKENS, AT_ONCE = 192, 64, 16

@@ -13,6 +13,7 @@ EngineName = Literal["ctranslate2", "openvino"]
 EngineChoice = Literal["auto", "ctranslate2", "openvino"]
 
 _MAX_PARALLEL_BATCHES = 2
+_OPENVINO_COMPUTE_TYPES = ("float32", "int8")
 
 
 def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_type: str = "float32") -> EngineName:
@@ -34,8 +35,8 @@ def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
         return "it is not installed; install ratchet[openvino]."
     if not artifact.openvino_graph.exists():
         return f"{artifact.folder} has no graph for it; OpenVINO must be installed where versions are trained, too."
-    if compute_type != "float32":
-        return f"it computes in float32 here, not in {compute_type}."
+    if compute_type not in _OPENVINO_COMPUTE_TYPES:
+        return f"it computes in {' or '.join(_OPENVINO_COMPUTE_TYPES)} here, not in {compute_type}."
     return ""
 
 
@@ -70,6 +71,7 @@ def open_engine(
             end_id,
             window,
             renderer.list_ids,
+            compute_type,
             threads=threads,
             seed=seed,
             prefix_cache_bytes=prefix_cache_bytes,

@@ -28,6 +28,7 @@ class OpenVINOEngine:
         end_id: int,
         window_tokens: int,
         list_ids: Callable[[Sequence[str]], list[int]],
+        compute_type: str = "float32",
         *,
         threads: int = 2,
         seed: int | None = None,
@@ -38,13 +39,14 @@ class OpenVINOEngine:
         Args:
             folder: the artifact's.
             list_ids: ids of tokens, as `PromptRenderer` tells them.
+            compute_type: float32 or int8; see `serving.openvino_weights`.
             prefix_cache_bytes: how much of the cache may stay filled for prompts that begin like earlier ones.
         """
         self._end_id = end_id
         self._window_tokens = window_tokens
         self._list_ids = list_ids
         self._seeds = np.random.SeedSequence(seed)
-        graph = StepGraph(folder, window_tokens, threads)
+        graph = StepGraph(folder, window_tokens, threads, compute_type)
         self._batch = ContinuousBatch(graph, kept_blocks=prefix_cache_bytes // graph.block_bytes)
 
     @property

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
-from numpy.typing import NDArray
 from openvino import opset13
 from openvino._offline_transformations import paged_attention_transformation
-from safetensors import safe_open
 
 from serving.cache_blocks import BLOCK_TOKENS
 from serving.continuous_batch import Slice
+from serving.openvino_weights import put_weights_in
 from serving.rows import Logits
 
 GRAPH_FILE = Path("openvino", "openvino_model.xml")
 _CACHE_BYTES = 2**30  # at most, unless one row needs more: 23,000 tokens of SmolLM2-135M, 14,000 of GPT-2
 _WANTED = "wanted_positions"
-_INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")  # of the graph as exported
 
 
 class StepGraph:
@@ -37,10 +35,9 @@ class StepGraph:
         RuntimeError, ValueError, OSError: the folder of the artifact holds no model that can be read.
     """
 
-    def __init__(self, folder: Path, window_tokens: int, threads: int) -> None:
+    def __init__(self, folder: Path, window_tokens: int, threads: int, compute_type: str = "float32") -> None:
         model = openvino.Core().read_model(folder / GRAPH_FILE)
-        self._weights = _load_weights(folder / "model.safetensors")  # kept: the runtime shares their memory
-        _put_weights_in(model, self._weights)
+        self._weights = put_weights_in(model, folder / "model.safetensors", compute_type)
         paged_attention_transformation(model)
         _add_wanted_positions(model)
         compiled = openvino.Core().compile_model(
@@ -51,6 +48,9 @@ class StepGraph:
                 "INFERENCE_NUM_THREADS": threads,
                 "INFERENCE_PRECISION_HINT": "f32",
                 "KV_CACHE_PRECISION": "f32",
+                # Weights only: by itself the runtime rounds what they are multiplied with, too, where the processor has
+                # instructions for it, and a version would be another one there than where the gate judged it.
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
             },
         )
         self._request = compiled.create_infer_request()
@@ -92,30 +92,6 @@ def _pack(slices: Sequence[Slice]) -> dict[str, Any]:
 
 def _get_block_shape(port: Any) -> list[int]:
     return [dimension.get_length() for dimension in list(port.get_partial_shape())[1:]]
-
-
-def _load_weights(file: Path) -> dict[str, NDArray[Any]]:
-    """One by one, since a read holds the interpreter's lock, and an old version may be stepping beside."""
-    with safe_open(file, "numpy") as weights:
-        return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 - no mapping
-
-
-def _put_weights_in(model: openvino.Model, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Constants in the place of the inputs that bear the name of a weight.
-
-    Raises:
-        ValueError: a weight is missing, or there is an input that a graph of ours does not have.
-    """
-    for port in model.inputs:
-        name = port.get_any_name()
-        if name in _INPUTS:
-            continue
-        if name not in weights:
-            raise ValueError(f"The graph wants {name}, which is no weight of the model.")
-        parameter = port.get_node()
-        parameter.output(0).replace(openvino.op.Constant(weights[name], shared_memory=True).output(0))
-        model.remove_parameter(parameter)
-    model.validate_nodes_and_infer_types()
 
 
 def _add_wanted_positions(model: openvino.Model) -> None:

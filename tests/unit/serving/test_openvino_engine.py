@@ -213,7 +213,8 @@ class TestChooseEngine:
     def test_takes_the_one_that_can(self, tiny: Artifact) -> None:
         assert choose_engine(tiny) == "openvino"
         assert choose_engine(tiny, "ctranslate2") == "ctranslate2"
-        assert choose_engine(tiny, "auto", "int8") == "ctranslate2"
+        assert choose_engine(tiny, "auto", "int8") == "openvino"
+        assert choose_engine(tiny, "auto", "int8_float32") == "ctranslate2"
 
     def test_says_what_is_missing(self, tiny: Artifact, tmp_path: Path) -> None:
         shutil.copytree(tiny.folder, tmp_path / "old", ignore=shutil.ignore_patterns("openvino"))
