@@ -24,6 +24,7 @@ from serving.errors import ArtifactInvalid
 
 MANIFEST = "manifest.json"
 _COPYING = ".copying-"
+_EXACT = "float32"
 _ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".bin", ".model", ".md", ".xml"})
 
 
@@ -32,13 +33,18 @@ class Artifact:
     """A folder whose manifest was read (and, unless asked otherwise, whose files were verified)."""
 
     folder: Path
-    digest: str  # sha256 over the names and sha256s of all files
+    digest: str  # sha256 over the names and sha256s of all files, and the compute type where one was chosen
     manifest: dict[str, Any]
 
     @property
     def engine_folder(self) -> Path:
         """Folder of the CTranslate2 model."""
         return self.folder / "ctranslate2"
+
+    @property
+    def compute_type(self) -> str:
+        """What the trainer chose to serve it in, by what that costs; float32 where it chose nothing."""
+        return str(self.manifest.get("compute_type", _EXACT))
 
     @property
     def openvino_graph(self) -> Path:
@@ -50,16 +56,23 @@ def seal_artifact(folder: Path, **facts: Any) -> str:
     """Write the manifest into a finished folder, fsync everything, and return the digest.
 
     `facts` (base digest, run id, recipe, library versions) are stored beside the file list; the digest covers the
-    files only, so the same weights have the same digest whoever made them.
+    files only, so the same weights have the same digest whoever made them. Among them `compute_type` is covered too
+    where it is not float32: the same weights rounded are another model.
     """
     files = {
         path.relative_to(folder).as_posix(): hash_file(path) for path in _list_files(folder) if path.name != MANIFEST
     }
-    digest = _digest_files(files)
+    digest = _digest(files, facts.get("compute_type", _EXACT))
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"digest": digest, "files": files, **facts}, indent=2, sort_keys=True) + "\n")
     _fsync_all(folder)
     return digest
+
+
+def reseal_artifact(folder: Path, **facts: Any) -> str:
+    """Add `facts` to the manifest of an artifact that nobody uses yet, and return its digest, which may be new."""
+    known = load_artifact(folder, verify=False).manifest
+    return seal_artifact(folder, **{name: known[name] for name in known if name not in ("digest", "files")} | facts)
 
 
 def move_artifact(staged: Path, destination: Path) -> None:
@@ -119,11 +132,13 @@ def load_artifact(folder: Path, *, verify: bool = True) -> Artifact:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactInvalid(f"{folder} holds no readable {MANIFEST}; take another version.") from error
     if verify:
-        _verify_files(folder, files, digest)
+        _verify_files(folder, files)
+        if _digest(files, manifest.get("compute_type", _EXACT)) != digest:
+            raise ArtifactInvalid(f"The manifest of {folder} does not match its own digest; take another version.")
     return Artifact(folder=folder, digest=digest, manifest=manifest)
 
 
-def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
+def _verify_files(folder: Path, files: dict[str, str]) -> None:
     links = [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]
     if links:
         raise ArtifactInvalid(f"{links[0]} is a link, which may lead out of the artifact; do not load it.")
@@ -137,8 +152,6 @@ def _verify_files(folder: Path, files: dict[str, str], digest: str) -> None:
     for name, expected in files.items():
         if hash_file(folder / name) != expected:
             raise ArtifactInvalid(f"{folder / name} was changed after it was made; take another version.")
-    if _digest_files(files) != digest:
-        raise ArtifactInvalid(f"The manifest of {folder} does not match its own digest; take another version.")
 
 
 def check_names(names: Iterable[str], place: str) -> None:
@@ -159,8 +172,9 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest_files(files: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def _digest(files: dict[str, str], compute_type: object) -> str:
+    covered = files if compute_type == _EXACT else {**files, "compute_type": compute_type}  # no file has such a name
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
 
 
 def _fsync_all(folder: Path) -> None:

@@ -13,7 +13,9 @@ EngineName = Literal["ctranslate2", "openvino"]
 EngineChoice = Literal["auto", "ctranslate2", "openvino"]
 
 _MAX_PARALLEL_BATCHES = 2
-_OPENVINO_COMPUTE_TYPES = ("float32", "int8")
+EXACT, ROUNDED = "float32", "int8"  # compute types that both engines know
+AUTO = "auto"  # as a compute type: what each version's manifest says
+_OPENVINO_COMPUTE_TYPES = (EXACT, ROUNDED)
 
 
 def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_type: str = "float32") -> EngineName:
@@ -28,6 +30,20 @@ def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_typ
     if choice == "openvino" and obstacle:
         raise ValueError(f"OpenVINO cannot answer: {obstacle}")
     return "ctranslate2" if obstacle else "openvino"
+
+
+def resolve_compute_type(artifact: Artifact, choice: str, engine: EngineChoice = "auto") -> str:
+    """The compute type that an artifact is answered in; `auto` takes what its manifest says.
+
+    That was measured with OpenVINO. CTranslate2 rounds more in int8, which nobody judged, so there it is float32.
+
+    Raises:
+        ValueError: see `choose_engine`.
+    """
+    if choice != AUTO:
+        return choice
+    chosen = artifact.compute_type
+    return chosen if choose_engine(artifact, engine, chosen) == "openvino" else EXACT
 
 
 def _find_obstacle(artifact: Artifact, compute_type: str) -> str:

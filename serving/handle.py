@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving.artifact import load_artifact
 from serving.engine import Engine
-from serving.engines import EngineChoice, choose_engine, open_engine
+from serving.engines import EngineChoice, choose_engine, open_engine, resolve_compute_type
 from serving.prompt import PromptRenderer
 
 
@@ -74,7 +74,7 @@ def load_handle(
     engine: EngineChoice = "auto",
     prefix_cache_bytes: int = 0,
 ) -> ModelHandle:
-    """Verify and load an artifact on `threads` processor threads; see `open_engine`.
+    """Verify and load an artifact on `threads` processor threads; see `resolve_compute_type` and `open_engine`.
 
     Raises:
         ArtifactInvalid: the folder is not a whole artifact.
@@ -82,6 +82,7 @@ def load_handle(
     """
     artifact = load_artifact(folder)
     renderer = PromptRenderer(artifact)
+    compute_type = resolve_compute_type(artifact, compute_type, engine)
     name = choose_engine(artifact, engine, compute_type)
     opened = open_engine(artifact, renderer, name, compute_type, threads=threads, prefix_cache_bytes=prefix_cache_bytes)
     return ModelHandle(version, artifact.digest, folder, renderer, opened, joins_strangers=name == "openvino")

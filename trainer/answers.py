@@ -20,7 +20,7 @@ from data.recipe import Recipe
 from data.vocabulary import Message, PoolRow
 from serving.artifact import Artifact
 from serving.engine import Engine, Sampling, seed_engine
-from serving.engines import EngineChoice, choose_engine, open_engine
+from serving.engines import EngineChoice, choose_engine, open_engine, resolve_compute_type
 from serving.errors import PromptTooLong
 from serving.prompt import PromptRenderer
 from trainer.holdout import Holdout, list_texts
@@ -51,7 +51,7 @@ class Respondent:
     """One artifact that is asked; its engine is loaded at the first question and closed with the context.
 
     Args:
-        compute_type: of the engine, as it will serve.
+        compute_type: of the engine, as it will serve; `auto` is what the artifact's manifest says.
         engine: what will serve.
         trunk: what the run keeps of the base's lower blocks; used for an artifact that shares them, in float32 only.
     """
@@ -67,7 +67,8 @@ class Respondent:
         trunk: KnownTrunk | None = None,
     ) -> None:
         self._artifact, self._recipe, self._progress = artifact, recipe, progress
-        self._compute_type, self._name = compute_type, choose_engine(artifact, engine, compute_type)
+        self._compute_type = compute_type = resolve_compute_type(artifact, compute_type, engine)
+        self._name = choose_engine(artifact, engine, compute_type)
         self._trunk = trunk if compute_type == "float32" and trunk and shares_trunk(artifact, trunk) else None
         self._renderer = PromptRenderer(artifact)
         self._engine: Engine | None = None

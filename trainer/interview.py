@@ -13,7 +13,7 @@ import numpy as np
 from data.safety_set import SafetyItem
 from data.vocabulary import Message, PoolRow
 from serving.artifact import Artifact
-from serving.engines import choose_engine
+from serving.engines import choose_engine, resolve_compute_type
 from serving.errors import PromptTooLong
 from serving.prompt import PromptRenderer
 from trainer.answers import Answers, Respondent
@@ -151,12 +151,13 @@ class Interview:
 
     def _build_key(self, artifact: Artifact, part: Part) -> dict[str, str | int]:
         """All that the answers follow from."""
-        recipe, questions = self._order.recipe, self.questions
+        recipe, questions, engine = self._order.recipe, self.questions, self._order.engine
+        compute_type = resolve_compute_type(artifact, self._order.compute_type, engine)
         key: dict[str, str | int] = {
             "part": part,
             "artifact": artifact.digest,
-            "compute_type": self._order.compute_type,
-            "engine": choose_engine(artifact, self._order.engine, self._order.compute_type),
+            "compute_type": compute_type,
+            "engine": choose_engine(artifact, engine, compute_type),
         }
         match part:
             case "references" | "rated":

@@ -35,7 +35,7 @@ class RunOrder:
     threads: int = 0  # processor threads of all processes together; 0: as many as torch takes
     trunk_cache: TrunkCacheOrder | None = None  # None: the trunk remembers in memory, for this run only
     holdout_cache: Path | None = None
-    compute_type: str = "float32"  # of the engine that will serve
+    compute_type: str = "float32"  # of the engine that will serve; auto: what each artifact's manifest says
     engine: EngineChoice = "auto"  # what will serve
 
 

@@ -29,6 +29,7 @@ from data.snapshot import load_snapshot
 from data.vocabulary import SnapshotRow, Split
 from serving.artifact import load_artifact
 from trainer.checkpoints import CHECKPOINTS, open_checkpoints
+from trainer.compute_choice import settle_compute_type
 from trainer.divergence import measure_kl
 from trainer.errors import TrainingFailed
 from trainer.evaluation import Evaluation, evaluate
@@ -80,6 +81,7 @@ def run(folder: Path) -> None:
     if trained is None:
         return
     seconds = {"training": time.monotonic() - started_s}
+    choice = settle_compute_type(order, rows, trained.trunk)
     dev = screen_on_dev(order, rows, trained.trunk)
     emit("dev", **dev.to_dict())
     evaluation = None
@@ -89,6 +91,8 @@ def run(folder: Path) -> None:
     else:
         (folder / "dev.json").write_text(json.dumps(dev.to_dict(), indent=2) + "\n")
     seconds["evaluating"] = time.monotonic() - started_s - seconds["training"]
+    if choice:
+        facts["compute_choice"] = choice.to_dict()
     facts |= {"dev": dev.to_dict(), "seconds": {name: round(value, 1) for name, value in seconds.items()}}
     contexts = [item.row.context for item in rows if item.split is Split.TRAIN]
     _report(order, trained, evaluation, facts=facts, dropped=dropped, contexts=contexts)

@@ -193,7 +193,7 @@ def _write_order(database: PatientDatabase, settings: Settings, attempt: Attempt
             "folder": str(settings.trunk_cache.absolute()),
             "limit_bytes": int(settings.trunk_cache_gb * 10**9),
         },
-        "compute_type": settings.compute_type,
+        "compute_type": "float32" if settings.engine_url else settings.compute_type,  # that server has its own
         "engine": settings.engine,
     }
     (attempt.folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")

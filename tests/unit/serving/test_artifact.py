@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.artifact import MANIFEST, Artifact, load_artifact, move_artifact, seal_artifact
+from serving.artifact import MANIFEST, Artifact, load_artifact, move_artifact, reseal_artifact, seal_artifact
 from serving.errors import ArtifactInvalid
 
 
@@ -86,6 +86,26 @@ class TestSealArtifact:
     def test_the_digest_covers_the_files_and_no_facts(self, copied: Path, artifact: Artifact) -> None:
         assert seal_artifact(copied, run_id=7) == artifact.digest
         assert load_artifact(copied).manifest["run_id"] == 7
+
+    def test_but_the_compute_type_where_it_is_not_float32(self, copied: Path, artifact: Artifact) -> None:
+        assert artifact.compute_type == "float32"
+        assert seal_artifact(copied, compute_type="float32") == artifact.digest
+        assert seal_artifact(copied, compute_type="int8") != artifact.digest
+        assert load_artifact(copied).compute_type == "int8"
+
+    def test_so_nobody_changes_it_unseen(self, copied: Path) -> None:
+        seal_artifact(copied, compute_type="int8")
+        change_manifest(copied, lambda manifest: manifest.update(compute_type="float32"))
+        with pytest.raises(ArtifactInvalid, match="digest"):
+            load_artifact(copied)
+
+
+class TestResealArtifact:
+    def test_adds_facts_to_those_that_are_there(self, copied: Path) -> None:
+        seal_artifact(copied, run_id=7)
+        digest = reseal_artifact(copied, compute_type="int8")
+        found = load_artifact(copied)
+        assert (found.digest, found.manifest["run_id"], found.compute_type) == (digest, 7, "int8")
 
 
 class TestMoveArtifact:

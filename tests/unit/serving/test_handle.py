@@ -52,7 +52,7 @@ class TestLoadHandle:
 
     @pytest.mark.parametrize(("threads", "parallel"), [(1, 1), (2, 2), (5, 2)])
     def test_shares_the_threads_between_two_batches(self, artifact: Artifact, threads: int, parallel: int) -> None:
-        handle = load_handle(artifact.folder, 1, "int8", threads)
+        handle = load_handle(artifact.folder, 1, "int8", threads, "ctranslate2")
         assert isinstance(handle.engine, CTranslate2Engine)
         assert handle.engine.parallel_batches == parallel
         handle.retire()

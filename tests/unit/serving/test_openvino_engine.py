@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from data.vocabulary import Message
 from serving.artifact import Artifact, load_artifact
 from serving.engine import Engine, Generation, Sampling
-from serving.engines import choose_engine, open_engine
+from serving.engines import choose_engine, open_engine, resolve_compute_type
 from serving.handle import load_handle
 from serving.prompt import PromptRenderer
 from serving.scheduler import Scheduler
@@ -215,6 +215,13 @@ class TestChooseEngine:
         assert choose_engine(tiny, "ctranslate2") == "ctranslate2"
         assert choose_engine(tiny, "auto", "int8") == "openvino"
         assert choose_engine(tiny, "auto", "int8_float32") == "ctranslate2"
+
+    def test_auto_as_a_compute_type_is_what_the_manifest_says_where_that_was_measured(self, tiny: Artifact) -> None:
+        rounded = Artifact(tiny.folder, tiny.digest, {**tiny.manifest, "compute_type": "int8"})
+        assert resolve_compute_type(tiny, "auto") == "float32"
+        assert resolve_compute_type(rounded, "auto") == "int8"
+        assert resolve_compute_type(rounded, "auto", "ctranslate2") == "float32"
+        assert resolve_compute_type(rounded, "float32") == "float32"
 
     def test_says_what_is_missing(self, tiny: Artifact, tmp_path: Path) -> None:
         shutil.copytree(tiny.folder, tmp_path / "old", ignore=shutil.ignore_patterns("openvino"))
