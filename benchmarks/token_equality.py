@@ -1,6 +1,6 @@
 """Do the engines write what the model writes? Greedy tokens and perplexity of each against transformers in float32.
 
-    python -m benchmarks.token_equality [--base smollm2-135m] [--prompts 200] [--tokens 48]
+    python -m benchmarks.token_equality [--base smollm2-135m] [--prompts 200] [--tokens 48] [--compute-types int8]
 
 Prompts and replies are of counsel_chat where it is there, else the samples. Prompts of one length are generated
 together, so that nothing is padded; each is cut at its beginning to a multiple of 16 tokens, so that many share one.
@@ -51,19 +51,23 @@ def main() -> int:
     parser.add_argument("--artifact", type=Path, help="an artifact that is there already, instead of --base")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--compute-types", nargs="+", default=["float32", "int8"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = asked.artifact or Path(folder, "artifact")
         if not place.exists():
             subprocess.run([sys.executable, "-m", "trainer.base", asked.base, str(place)], check=True)
         artifact = load_artifact(place)
-        rows = _compare(artifact, asked.prompts, asked.tokens)
+        engines = [engine for engine in ENGINES if engine[1] in asked.compute_types]
+        rows = _compare(artifact, engines, asked.prompts, asked.tokens)
     origin = describe_origin("python -m benchmarks.token_equality " + " ".join(sys.argv[1:]))
     save_json(RESULT, {**origin, "prompts": asked.prompts, "tokens": asked.tokens, "rows": rows})
     return int(any(row["compute_type"] == "float32" and row["largest_gap"] > 1e-3 for row in rows))
 
 
-def _compare(artifact: Artifact, n_prompts: int, tokens: int) -> list[dict[str, Any]]:
+def _compare(
+    artifact: Artifact, engines: Sequence[tuple[EngineName, str]], n_prompts: int, tokens: int
+) -> list[dict[str, Any]]:
     renderer = PromptRenderer(artifact)
     prompts, scored = _list_texts(renderer, n_prompts)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(artifact.folder, dtype=torch.float32).eval()
@@ -71,7 +75,7 @@ def _compare(artifact: Artifact, n_prompts: int, tokens: int) -> list[dict[str, 
     known = _measure_perplexity([_score(model, renderer, prompt, reply) for prompt, reply in scored])
     print(f"transformers float32: {len(prompts)} prompts, perplexity {known:.3f} of {len(scored)} replies", flush=True)
     rows = []
-    for name, compute_type in ENGINES:
+    for name, compute_type in engines:
         engine = open_engine(artifact, renderer, name, compute_type)
         written = [one.token_ids for one in engine.generate(prompts, Sampling(max_tokens=tokens))]
         perplexity = _measure_perplexity(engine.score([prompt for prompt, _ in scored], [reply for _, reply in scored]))
