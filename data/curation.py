@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from data.bursts import find_bursts
 from data.cleaning import clean_text
@@ -15,7 +16,7 @@ from data.near_duplicates import find_near_duplicates
 from data.overlap import list_word_runs
 from data.raters import find_quarantined
 from data.recipe import Recipe
-from data.scrubbing import scrub_text
+from data.scrubbing import ScrubbedText, scrub_text
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
 from data.vocabulary import Message, PoolRow, RowKind, SnapshotRow, Split
 
@@ -54,7 +55,8 @@ def build_snapshot_rows(
             unfit = find_unfit(rows)
             dropped[reason] += len(unfit)
             rows = [row for position, row in enumerate(rows) if position not in unfit]
-        rows = [_scrub_row(row, scrubbed) for row in rows]
+        scrub = cache(scrub_text)  # the turns of a conversation come again in each of its later rows
+        rows = [_scrub_row(row, scrub, scrubbed) for row in rows]
         return [SnapshotRow(row=row, split=assign_split(row.cluster, salt)) for row in rows]
 
     labelled = sift([row for row in pool if not row.is_unrated], _RULES)
@@ -104,13 +106,14 @@ def _find_crises(rows: Sequence[PoolRow]) -> set[int]:
 
     The classifier was made for what users write; of what was replied, only the rules judge.
     """
+    judge_user, judge_reply = cache(find_crisis), cache(match_rule)  # earlier turns come again in later rows
     return {
         position
         for position, row in enumerate(rows)
-        if match_rule(row.reply)
-        or (row.original is not None and match_rule(row.original))
-        or any(find_crisis(turn["content"]) for turn in row.messages if turn["role"] == "user")
-        or any(match_rule(turn["content"]) for turn in row.messages if turn["role"] == "assistant")
+        if judge_reply(row.reply)
+        or (row.original is not None and judge_reply(row.original))
+        or any(judge_user(turn["content"]) for turn in row.messages if turn["role"] == "user")
+        or any(judge_reply(turn["content"]) for turn in row.messages if turn["role"] == "assistant")
     }
 
 
@@ -129,17 +132,17 @@ def _find_above_cap(rows: Sequence[PoolRow]) -> set[int]:
     return {position for positions in by_rater.values() for position in positions[cap:]}
 
 
-def _scrub_row(row: PoolRow, counts: Counter[str]) -> PoolRow:
+def _scrub_row(row: PoolRow, scrub: Callable[[str], ScrubbedText], counts: Counter[str]) -> PoolRow:
     """The row with its personal data masked; the masks are added to `counts`."""
 
-    def scrub(text: str) -> str:
-        scrubbed = scrub_text(text)
+    def mask(text: str) -> str:
+        scrubbed = scrub(text)
         counts.update(scrubbed.counts)
         return scrubbed.text
 
-    messages = tuple(Message(role=message["role"], content=scrub(message["content"])) for message in row.messages)
-    original = scrub_text(row.original).text if row.original is not None else None  # counted where it was served
-    return replace(row, messages=messages, reply=scrub(row.reply), original=original)
+    messages = tuple(Message(role=message["role"], content=mask(message["content"])) for message in row.messages)
+    original = scrub(row.original).text if row.original is not None else None  # counted where it was served
+    return replace(row, messages=messages, reply=mask(row.reply), original=original)
 
 
 def _drop_overlaps(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
