@@ -29,6 +29,21 @@ def await_value(ask: Callable[[], Any], is_wanted: Callable[[Any], bool], timeou
     return value
 
 
+def list_children(*words: str, of: int | None = None) -> list[psutil.Process]:
+    """The processes below process `of` (this one unless told) that have each word among their arguments.
+
+    One that ends while it is looked at has no arguments any more, and is left out.
+    """
+    return [child for child in psutil.Process(of).children(recursive=True) if set(words) <= set(_read_arguments(child))]
+
+
+def _read_arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
+
+
 def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

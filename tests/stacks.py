@@ -17,7 +17,7 @@ import psutil
 from data.vocabulary import KeyRole, RunStatus
 from db.keys import create_key
 from db.session import Database
-from tests.processes import await_value, build_environment, find_free_port, is_ready
+from tests.processes import await_value, build_environment, find_free_port, is_ready, list_children
 from tests.tiny import SAMPLES, build_tiny_gpt2
 
 LEARNS = {
@@ -79,13 +79,7 @@ class Running:
 
     def find_process(self, *words: str) -> psutil.Process | None:
         """Such a process, if there is one now."""
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                if all(word in child.cmdline() for word in words):
-                    return child
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-        return None
+        return next(iter(list_children(*words, of=self.process.pid)), None)
 
 
 @contextmanager

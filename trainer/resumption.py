@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,9 @@ class _Carrier:
     def _attempt(self, parts: int, last: Checkpoint | None) -> dict[str, Any] | None:
         """Train to the end of the stage; None when memory ran short and fewer rows at once are worth a try."""
         try:
-            trainer = self._build(parts, last)
-            trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
+            with _unprepare(self._plan.model):
+                trainer = self._build(parts, last)
+                trainer.train(resume_from_checkpoint=str(last.folder) if last else None)
         except (RuntimeError, MemoryError) as error:
             if not _is_memory_short(error):
                 raise
@@ -181,6 +183,24 @@ class _Carrier:
             self._checkpoints.finish(written, self._plan.name, facts["steps"], facts)
         trainer.accelerator.wait_for_everyone()
         return facts
+
+
+@contextmanager
+def _unprepare(model: nn.Module) -> Iterator[None]:
+    """Take off what accelerate puts around the forward pass of a model that trains in bfloat16, and leaves there.
+
+    Else the export would trace the casts into the version's graph, scores would be rounded, and the next stage, whose
+    head takes the wrapper's place, would be in float32, since the model counts as prepared. Accelerate's own
+    `unwrap_model` takes off the decorators of transformers, too, and leaves the mark.
+    """
+    forward = model.__dict__.get("forward")
+    try:
+        yield
+    finally:
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            model.__dict__.pop(name, None)
+        if forward is not None:
+            model.__dict__["forward"] = forward
 
 
 def _describe(trainer: Resumable, parts: int, resumed: Checkpoint | None) -> dict[str, Any]:

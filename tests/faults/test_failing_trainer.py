@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 import threading
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from data.vocabulary import Example, RunStatus
@@ -19,6 +17,7 @@ from db.session import Database
 from settings import Settings
 from tests.faults.conftest import Tell
 from tests.faults.dose import IS_FULL
+from tests.processes import list_children
 from tests.tiny import SAMPLES
 from tests.unit.api.live import Artifacts, add_base_version
 from worker.execution import execute_run
@@ -65,9 +64,8 @@ def check_end(database: Database, run_id: str) -> Run:
 def kill_trainers(stop: threading.Event) -> None:
     """As the kernel does when memory runs out: every trainer, as soon as it is there."""
     while not stop.wait(0.05):
-        for child in psutil.Process(os.getpid()).children():
-            if "trainer" in child.cmdline():
-                child.kill()
+        for trainer in list_children("trainer"):
+            trainer.kill()
 
 
 def test_memory_runs_out_each_time(settings: Settings, database: Database, tell: Tell) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from db.examples import add_examples
 from db.runs import create_run, get_run
 from db.session import Database
 from settings import Settings
-from tests.processes import await_value
+from tests.processes import await_value, list_children
 from tests.tiny import SAMPLES, build_tiny_gpt2
 from worker.base import ensure_base
 from worker.execution import Outcome, execute_run
@@ -65,8 +64,7 @@ def queue(database: Database) -> str:
 
 
 def find_trainer() -> psutil.Process | None:
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    return next((child for child in children if "trainer" in child.cmdline()), None)
+    return next(iter(list_children("trainer")), None)
 
 
 def read_report(settings: Settings, run_id: str, attempt: int) -> dict[str, object]:

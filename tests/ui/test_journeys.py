@@ -23,7 +23,7 @@ from db.examples import count_examples
 from db.keys import create_key, revoke_key
 from db.models import Completion, Feedback, Review, Schedule
 from db.session import Database
-from tests.processes import await_value, build_environment, find_free_port, is_ready
+from tests.processes import await_value, build_environment, find_free_port, is_ready, list_children
 from tests.tiny import SAMPLE_EXAMPLES, SAMPLES, build_tiny_gpt2
 from tests.ui.browsing import Tab, open_tab
 
@@ -59,8 +59,7 @@ class Running:
 
     def find_process(self, word: str) -> psutil.Process:
         """The process of the stack with that word in its command line."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in children if word in child.cmdline())
+        return list_children(word, of=self.process.pid)[0]
 
 
 @pytest.fixture(scope="module")

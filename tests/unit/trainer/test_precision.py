@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from tests.lessons import build_rated_rows, build_recipe, load_model
 from trainer.arguments import build_arguments, choose_precision, has_fast_bfloat16
 from trainer.errors import TrainingFailed
 from trainer.precision import compare_losses, describe_precision
+from trainer.resumable import Resumable
+from trainer.resumption import StagePlan, train_stage
 
 
 def test_takes_what_pays_on_this_machine(tmp_path: Path) -> None:
@@ -34,3 +41,32 @@ def test_tells_the_difference_that_rounding_makes(base_folder: Path) -> None:
     assert losses["difference"] == losses["loss_bfloat16"] - losses["loss_float32"]
     facts = describe_precision(model, tokenizer, build_rated_rows(tokenizer, 2), build_recipe(precision="float32"))
     assert facts == {"wanted": "float32", "used": "float32"}
+
+
+class _SFTTrainer(Resumable, SFTTrainer):
+    """As the supervised stage has it."""
+
+
+def test_a_stage_in_bfloat16_leaves_a_model_that_computes_in_float32(base_folder: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_model(base_folder)
+    was_autocast: list[bool] = []
+    model.base_model.register_forward_hook(lambda *_: was_autocast.append(torch.is_autocast_enabled("cpu")))
+
+    def build(arguments: dict[str, Any]) -> Resumable:
+        rows = Dataset.from_list(build_rated_rows(tokenizer, 4)).remove_columns("label")
+        config = SFTConfig(**arguments | {"bf16": True})  # a CPU that is slow at it can do it, too
+        return _SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
+
+    recipe = build_recipe(trainable="full")
+    for name in ("supervised", "policy"):
+        (tmp_path / name).mkdir()
+        plan = StagePlan(
+            name=name, model=model, build=build, recipe=recipe, folder=tmp_path / name, epochs=1, learning_rate=1e-3
+        )
+        train_stage(plan)
+        assert was_autocast
+        assert all(was_autocast)
+        was_autocast.clear()
+        model(torch.tensor([[1, 2, 3]]))
+        assert was_autocast == [False]
+        was_autocast.clear()

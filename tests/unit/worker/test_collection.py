@@ -22,7 +22,7 @@ from db.runs import claim_run, create_run
 from db.session import Database
 from db.snapshots import find_snapshot
 from tests.engines import GENEROUS_S
-from tests.processes import await_value
+from tests.processes import await_value, list_children
 from tests.tiny import SAMPLES
 from worker.collection import Attempt, collect
 from worker.errors import CollectorKilled, WorkerStopping
@@ -38,8 +38,7 @@ def attempt(database: Database, tmp_path: Path) -> Attempt:
 
 
 def list_collectors(worker_id: int | None = None) -> list[psutil.Process]:
-    children = psutil.Process(worker_id).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return list_children("--multiprocessing-fork", of=worker_id)
 
 
 def go_on() -> None:
