@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from data.crisis import detect_crisis
-from data.safety_check import FlaggedShare, measure_set, measure_shared
-from data.safety_set import read_manifest
+if TYPE_CHECKING:
+    from data.safety_check import FlaggedShare
 
 safety_app = typer.Typer(no_args_is_help=True, help="The safety layer.")
 _TARGETS = {"explicit": 0.99, "indirect": 0.95, "benign": 0.10}  # recall at least, over-refusal at most
@@ -39,6 +38,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure the crisis detector: recall by category and over-refusal, with exact 95 % intervals."""
+    from data.crisis import detect_crisis
+    from data.safety_check import measure_set, measure_shared  # scipy.stats takes 0.7 s
+    from data.safety_set import read_manifest
+
     shares = measure_set(detect_crisis, None if half is HalfChoice.ALL else half.value)
     if data:
         shares += measure_shared(detect_crisis, data)

@@ -24,8 +24,9 @@ from scipy import stats
 from benchmarks.gate_lives import simulate_lives
 from benchmarks.gate_plots import draw_power, draw_qq
 from benchmarks.gate_tables import METRICS, Recorded, draw_table, hall_t_tests, load_recorded, repeat_rows
+from data.lifetime import spend_alpha
 from data.recipe import Margins
-from data.statistics import smallest_detectable_difference, spend_alpha
+from data.statistics import smallest_detectable_difference
 from worker.evidence import Evidence
 from worker.gate import decide
 from worker.reuse import guard_reuse

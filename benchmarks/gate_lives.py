@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gate_tables import Recorded, hall_t_tests
-from data.lifetime import MAX_PROMOTIONS
-from data.statistics import FloatArray, spend_alpha
+from data.arrays import FloatArray
+from data.lifetime import MAX_PROMOTIONS, spend_alpha
 
 RULES = ("point estimate", "fixed .05", "ours")
 PLATEAU, CLIMB_RUNS, RUN_NOISE = 0.30, 40.0, 0.05  # in standard deviations of a difference

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from data.statistics import FloatArray, cluster_means
+from data.arrays import FloatArray
+from data.statistics import cluster_means
 from worker.paired_scores import PairedScores
 from worker.scores import load_scores
 

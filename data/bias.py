@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from data.auc import rating_auc
 from data.proportions import Z_95, wilson_interval
-from data.statistics import rating_auc
 from data.vocabulary import PoolRow, Rating, RowKind
 
 _TURNS = ((1, 1, "1"), (2, 2, "2"), (3, 4, "3 to 4"), (5, 10**9, "5 and later"))

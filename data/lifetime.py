@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.statistics import spend_alpha
-
 MAX_CONSULTATIONS = 300
 MAX_PROMOTIONS = 20
 ALPHA_TOTAL = 0.10  # the chance that any promotion of one hold-out was wrong stays at or below it
+_SPENDING_EXPONENT = 1.1
+_ZETA = 10.584448464950803  # Riemann's zeta function at the exponent
+
+
+def spend_alpha(consultation: int, total: float = ALPHA_TOTAL) -> float:
+    """The level of the k-th consultation: total * k^-1.1 / zeta(1.1).
+
+    The levels of all consultations add up to `total`, so by the union bound that is the most that the chance
+    of ever promoting falsely can reach, however the tests depend on each other. Source: alpha-spending, as
+    the online fallback of J. Tian & A. Ramdas, "Online control of the familywise error rate", SMMR 30 (2021)
+    976-993.
+
+    Args:
+        consultation: k, counted from 1 over the life of the hold-out.
+
+    Raises:
+        ValueError: `consultation` is below 1.
+    """
+    if consultation < 1:
+        raise ValueError(f"Consultations are counted from 1, not {consultation}.")
+    return float(total * consultation**-_SPENDING_EXPONENT / _ZETA)
 
 
 @dataclass(frozen=True, kw_only=True)

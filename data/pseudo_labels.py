@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from data.statistics import rating_auc
+from data.auc import rating_auc
 from data.vocabulary import PoolRow, Rating
 
 MIN_RATED = 10  # rated replies of each kind below which no certainty can be fitted

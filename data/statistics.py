@@ -5,14 +5,10 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-LabelArray = NDArray[np.str_]
+from data.arrays import FloatArray, LabelArray
 
-_SPENDING_EXPONENT = 1.1
 _ROUNDING = 1e-12  # relative; a spread below it comes from floating point, not from the data
 _RESAMPLES = 2000
 _MOST_RESAMPLED = 1000  # clusters; above it skew no longer moves an interval that anyone could see
@@ -61,25 +57,6 @@ def correlation(first: FloatArray, second: FloatArray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def spend_alpha(consultation: int, total: float = 0.10) -> float:
-    """The level of the k-th consultation: total * k^-1.1 / zeta(1.1).
-
-    The levels of all consultations add up to `total`, so by the union bound that is the most that the chance
-    of ever promoting falsely can reach, however the tests depend on each other. Source: alpha-spending, as
-    the online fallback of J. Tian & A. Ramdas, "Online control of the familywise error rate", SMMR 30 (2021)
-    976-993.
-
-    Args:
-        consultation: k, counted from 1 over the life of the hold-out.
-
-    Raises:
-        ValueError: `consultation` is below 1.
-    """
-    if consultation < 1:
-        raise ValueError(f"Consultations are counted from 1, not {consultation}.")
-    return float(total * consultation**-_SPENDING_EXPONENT / special.zeta(_SPENDING_EXPONENT))
-
-
 def cluster_means(values: FloatArray, clusters: LabelArray, weights: FloatArray) -> FloatArray:
     """The weighted mean of each cluster, sum(w v) / sum(w), in the order of the sorted labels.
 
@@ -88,52 +65,6 @@ def cluster_means(values: FloatArray, clusters: LabelArray, weights: FloatArray)
     """
     _, member = np.unique(clusters, return_inverse=True)
     return np.bincount(member, weights * values) / np.bincount(member, weights)
-
-
-def rating_auc(scores: FloatArray, is_up: BoolArray, clusters: LabelArray) -> float:
-    """P(an up-rated row scores above a down-rated one), ties half, every cluster with the same weight in all.
-
-    This is the Mann-Whitney form of the area under the ROC curve, 0 to 1, with row weights 1 / rows in the
-    cluster. Both kinds of rating must be present.
-    """
-    weights = _row_weights(clusters)
-    return float(np.average(_placements(scores, is_up, weights)[is_up], weights=weights[is_up]))
-
-
-def paired_auc_differences(
-    candidate: FloatArray, production: FloatArray, is_up: BoolArray, clusters: LabelArray
-) -> FloatArray:
-    """One number for each cluster; their mean is AUC of the candidate minus AUC of production.
-
-    The placement value v of a row is the share of the other kind of rating that the row is ranked rightly
-    against. With dv its difference between the models, D the difference of the AUCs, w the row weights, W
-    their sum over the rows of the same rating and C clusters, a cluster gets D + C sum(w (dv - D) / W), its
-    linearised share of D.
-    Source: E. DeLong, D. DeLong & D. Clarke-Pearson, Biometrics 44 (1988) 837-845; summed within clusters as
-    in N. Obuchowski, Biometrics 53 (1997) 567-578. Both kinds of rating must be present.
-    """
-    weights = _row_weights(clusters)
-    change = _placements(candidate, is_up, weights) - _placements(production, is_up, weights)
-    difference = float(np.average(change[is_up], weights=weights[is_up]))
-    share = weights / np.where(is_up, weights[is_up].sum(), weights[~is_up].sum())
-    labels, member = np.unique(clusters, return_inverse=True)
-    linearised = np.bincount(member, share * (change - difference)).astype(np.float64)
-    return difference + len(labels) * linearised
-
-
-def _row_weights(clusters: LabelArray) -> FloatArray:
-    _, member, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
-    return 1.0 / sizes[member]
-
-
-def _placements(scores: FloatArray, is_up: BoolArray, weights: FloatArray) -> FloatArray:
-    """The placement value of each row, 0 to 1."""
-    up, down = scores[is_up], scores[~is_up]
-    wins = np.where(up[:, None] == down, 0.5, up[:, None] > down)
-    placements = np.empty(len(scores))
-    placements[is_up] = np.average(wins, axis=1, weights=weights[~is_up])
-    placements[~is_up] = np.average(wins, axis=0, weights=weights[is_up])
-    return placements
 
 
 def smallest_detectable_difference(differences: FloatArray, alpha: float, power: float = 0.8) -> float:

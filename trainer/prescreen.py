@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data.statistics import cluster_means, paired_auc_differences
+from data.auc import paired_auc_differences
+from data.statistics import cluster_means
 from data.vocabulary import Rating, SnapshotRow, Split
 from serving.artifact import Artifact, load_artifact
 from trainer.answers import Answers, Respondent

@@ -22,7 +22,8 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
-from data.statistics import interval, paired_auc_differences
+from data.auc import paired_auc_differences
+from data.statistics import interval
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

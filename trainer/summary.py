@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from data.arrays import FloatArray
+from data.auc import paired_auc_differences, rating_auc
 from data.recipe import Margins
-from data.statistics import FloatArray, cluster_means, interval, paired_auc_differences, rating_auc
+from data.statistics import cluster_means, interval
 from trainer.evaluation import Evaluation
 from trainer.score_table import LOG_PERPLEXITY, RATING_SCORE, REWARD
 

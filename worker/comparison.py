@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from data import statistics
+from data import auc, statistics
+from data.arrays import FloatArray
 from data.recipe import Margins
-from data.statistics import FloatArray
 from worker.paired_scores import PairedScores, RatedScores, build_empty_scores
 
 MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
@@ -276,11 +276,11 @@ def _compare_ratings(rated: RatedScores, margin: float, levels: Levels) -> Compa
     broken = rated.find_non_finite()
     gains, before, after, anchor_gains = np.empty(0), math.nan, math.nan, None
     if not broken:
-        gains = statistics.paired_auc_differences(rated.candidate, rated.production, rated.is_up, rated.cluster)
-        before = statistics.rating_auc(rated.production, rated.is_up, rated.cluster)
-        after = statistics.rating_auc(rated.candidate, rated.is_up, rated.cluster)
+        gains = auc.paired_auc_differences(rated.candidate, rated.production, rated.is_up, rated.cluster)
+        before = auc.rating_auc(rated.production, rated.is_up, rated.cluster)
+        after = auc.rating_auc(rated.candidate, rated.is_up, rated.cluster)
         if rated.anchor is not None:
-            anchor_gains = statistics.paired_auc_differences(rated.candidate, rated.anchor, rated.is_up, rated.cluster)
+            anchor_gains = auc.paired_auc_differences(rated.candidate, rated.anchor, rated.is_up, rated.cluster)
     return Comparison(
         name=RATING_AUC,
         gains=gains,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.statistics import FloatArray, LabelArray
+from data.arrays import FloatArray, LabelArray
 from worker.paired_scores import InvalidScores, PairedScores
 
 MIN_HEAD_AUC = 0.55  # lower bound; a head that hardly ranks its own raters' likes says nothing of new replies

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from data.lifetime import Budget
+from data.lifetime import Budget, spend_alpha
 from data.recipe import Margins
-from data.statistics import spend_alpha
 from data.vocabulary import Verdict
 from worker.comparison import (
     BALANCED_LEVEL,

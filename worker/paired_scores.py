@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import BoolArray, FloatArray, LabelArray
 from data.errors import RatchetError
-from data.statistics import BoolArray, FloatArray, LabelArray
 
 MIN_RATED_OF_A_KIND = 10
 MIN_RATED_CLUSTERS = 30

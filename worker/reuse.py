@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data import statistics
-from data.statistics import LabelArray
+from data.arrays import LabelArray
 from worker.evidence import Evidence
 from worker.paired_scores import PairedScores, RatedScores, select_rows
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from data.statistics import LabelArray
+from data.arrays import LabelArray
 from worker.evidence import SafetyCases
 
 MARGIN = 0.05  # of the share of items whose reply is not ok

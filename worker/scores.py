@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.statistics import FloatArray, LabelArray
+from data.arrays import FloatArray, LabelArray
 from worker.paired_scores import InvalidScores, PairedScores, RatedScores
 
 RATING_SCORE = "rating_score"

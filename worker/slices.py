@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data import statistics
+from data import auc, statistics
+from data.arrays import LabelArray
 from data.recipe import Margins
-from data.statistics import LabelArray
 from worker.comparison import RATING_AUC, REWARD
 from worker.paired_scores import MIN_RATED_OF_A_KIND, PairedScores, RatedScores, select_rows
 
@@ -84,6 +84,6 @@ def _test_ratings(name: str, row_ids: LabelArray, rated: RatedScores, margins: M
     up, down, clusters = rows.counts
     if min(up, down) < MIN_RATED_OF_A_KIND or clusters < MIN_CLUSTERS:
         return
-    differences = statistics.paired_auc_differences(rows.candidate, rows.production, rows.is_up, rows.cluster)
+    differences = auc.paired_auc_differences(rows.candidate, rows.production, rows.is_up, rows.cluster)
     p = statistics.hall_t_test(-differences, -margins.rating_auc)
     yield WorseSlice(name=name, metric=RATING_AUC, difference=float(differences.mean()), clusters=clusters, p=p)

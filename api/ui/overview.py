@@ -17,8 +17,8 @@ from api.ui.live_run import LiveRun
 from api.ui.markup import badge, facts, write_count, write_day, write_time
 from api.ui.parts import button, draw, draw_markdown, link, tag
 from api.vitals import Vital, check_vitals
+from data.lifetime import spend_alpha
 from data.proportions import wilson_interval
-from data.statistics import spend_alpha
 from data.vocabulary import KeyRole
 from db.models import Promotion
 from db.overview import (

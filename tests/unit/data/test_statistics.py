@@ -7,32 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from online_fdr.core.utils.sequence import DefaultSaffronGammaSequence
-from online_fdr.p_values.spending.online_fallback import OnlineFallback
 from scipy import stats
 
-from data.statistics import (
-    BoolArray,
-    FloatArray,
-    LabelArray,
-    cluster_means,
-    correlation,
-    hall_t_test,
-    interval,
-    paired_auc_differences,
-    rating_auc,
-    sign_test,
-    smallest_detectable_difference,
-    spend_alpha,
-)
+from data.arrays import FloatArray
+from data.statistics import cluster_means, correlation, hall_t_test, interval, sign_test, smallest_detectable_difference
 
 NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda number: round(number, 3))
 SAMPLES = hnp.arrays(np.float64, st.integers(2, 60), elements=NUMBERS)
-
-
-def draw_ratings(generator: np.random.Generator, rows: int, clusters: int) -> tuple[BoolArray, LabelArray]:
-    """Up and down in turn, each row in a random conversation."""
-    return np.arange(rows) % 2 == 0, generator.integers(0, clusters, rows).astype(np.str_)
 
 
 class TestHallTTest:
@@ -93,42 +74,6 @@ class TestHallTTest:
         assert hall < 0.02 < plain
 
 
-class TestSpendAlpha:
-    def test_starts_at_the_published_levels(self) -> None:
-        levels = [spend_alpha(k) for k in (1, 10, 100, 1000)]
-        assert levels == pytest.approx([9.4e-3, 7.5e-4, 6.0e-5, 4.7e-6], rel=0.01)
-
-    @given(st.integers(1, 3000), st.floats(0.001, 1.0))
-    def test_never_spends_more_than_the_total(self, consultations: int, total: float) -> None:
-        assert sum(spend_alpha(k, total) for k in range(1, consultations + 1)) < total
-
-    @given(st.integers(1, 10**6))
-    def test_falls(self, consultation: int) -> None:
-        assert 0 < spend_alpha(consultation + 1) < spend_alpha(consultation)
-
-    @pytest.mark.parametrize("consultation", [0, -3])
-    def test_counts_from_one(self, consultation: int) -> None:
-        with pytest.raises(ValueError, match=f"from 1, not {consultation}"):
-            spend_alpha(consultation)
-
-    @given(st.lists(st.floats(0, 0.02), min_size=1, max_size=60), st.floats(0.01, 0.5))
-    def test_spends_as_the_published_package_does(self, p_values: list[float], total: float) -> None:
-        terms = np.arange(1, 100_001) ** -1.1
-        package = OnlineFallback(alpha=total)
-        sequence = DefaultSaffronGammaSequence(gamma_exp=1.1, c=1 / (terms.sum() + 10 * 100_000.5**-0.1))
-        setattr(package, "seq", sequence)  # noqa: B010 - its annotation names another of its own sequences
-        was_rejected = False
-        for number, p in enumerate(p_values, 1):
-            is_rejected = package.test_one(p)
-            level, ours = package.last_test_level, spend_alpha(number, total)
-            assert level is not None
-            if was_rejected:  # it hands the level of a rejection on; we give none back, which is stricter
-                assert ours < level
-            else:
-                assert ours == pytest.approx(level, rel=1e-6)
-            was_rejected = is_rejected
-
-
 class TestSignTest:
     @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (0, 5), (60, 40), (3, 9)])
     def test_is_the_exact_binomial(self, wins: int, losses: int) -> None:
@@ -159,71 +104,6 @@ class TestClusterMeans:
         once = cluster_means(values, clusters, np.ones(len(values)))
         again = cluster_means(np.repeat(values, copies), np.repeat(clusters, copies), np.ones(copies * len(values)))
         assert again == pytest.approx(once)
-
-
-class TestRatingAuc:
-    def test_counts_pairs_and_halves_ties(self) -> None:
-        scores, is_up = np.array([3.0, 1.0, 1.0, 0.0]), np.array([True, True, False, False])
-        assert rating_auc(scores, is_up, np.array(["a", "b", "c", "d"])) == (1 + 1 + 0.5 + 1) / 4
-
-    def test_is_the_mann_whitney_statistic(self) -> None:
-        generator = np.random.default_rng(1)
-        scores = generator.normal(size=40)
-        is_up = np.arange(40) < 15
-        u = stats.mannwhitneyu(scores[is_up], scores[~is_up]).statistic
-        assert rating_auc(scores, is_up, np.arange(40).astype(np.str_)) == pytest.approx(u / (15 * 25))
-
-    def test_gives_a_long_conversation_no_more_weight(self) -> None:
-        scores, is_up = np.array([3.0, 1.0, 2.0]), np.array([True, True, False])
-        clusters = np.array(["a", "b", "c"])
-        copied = [0, 1, 1, 1, 1, 2]
-        assert rating_auc(scores, is_up, clusters) == 0.5
-        assert rating_auc(scores[copied], is_up[copied], clusters[copied]) == pytest.approx(0.5)
-
-
-class TestPairedAucDifferences:
-    @given(st.integers(0, 2**32 - 1), st.integers(4, 40), st.integers(1, 40))
-    def test_means_the_difference_of_the_aucs(self, seed: int, rows: int, clusters: int) -> None:
-        generator = np.random.default_rng(seed)
-        candidate, production = generator.integers(0, 9, (2, rows)).astype(np.float64)
-        is_up, labels = draw_ratings(generator, rows, clusters)
-        expected = rating_auc(candidate, is_up, labels) - rating_auc(production, is_up, labels)
-        differences = paired_auc_differences(candidate, production, is_up, labels)
-        assert len(differences) == len(np.unique(labels))
-        assert differences.mean() == pytest.approx(expected, abs=1e-12)
-
-    def test_is_zero_where_the_ranking_is_the_same(self) -> None:
-        generator = np.random.default_rng(2)
-        scores = generator.normal(size=50)
-        is_up, labels = draw_ratings(generator, 50, 40)
-        assert not paired_auc_differences(2 * scores + 1, scores, is_up, labels).any()
-
-    def test_has_the_variance_of_delong(self) -> None:
-        generator = np.random.default_rng(3)
-        is_up = np.arange(60) < 20
-        candidate, production = generator.normal(size=(2, 60)) + 0.5 * is_up
-        differences = paired_auc_differences(candidate, production, is_up, np.arange(60).astype(np.str_))
-
-        def change_against(own: BoolArray) -> FloatArray:
-            placements = [(scores[own][:, None] > scores[~own]).mean(axis=1) for scores in (candidate, production)]
-            return np.asarray(placements[0] - placements[1], dtype=np.float64)
-
-        delong = change_against(is_up).var() / 20 + change_against(~is_up).var() / 40  # both with divisor n
-        assert differences.var() / 60 == pytest.approx(delong)
-
-    def test_spreads_as_far_as_repeated_hold_outs_do(self) -> None:
-        generator = np.random.default_rng(4)
-        found, claimed = [], []
-        for _ in range(400):
-            mood = generator.normal(size=60)  # shared by the two replies of a conversation
-            labels = np.repeat(np.arange(60), 2).astype(np.str_)
-            is_up = generator.random(120) < 0.5
-            production = generator.normal(size=120) + 0.5 * is_up
-            candidate = production + 0.8 * np.repeat(mood, 2)
-            differences = paired_auc_differences(candidate, production, is_up, labels)
-            found.append(differences.mean())
-            claimed.append(differences.std(ddof=1) / np.sqrt(60))
-        assert np.mean(claimed) == pytest.approx(np.std(found), rel=0.12)
 
 
 class TestSmallestDetectableDifference:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data.arrays import FloatArray
 from data.recipe import Margins
-from data.statistics import FloatArray
 from worker.gate import PairedScores, RatedScores
 
 Scores = TypeVar("Scores", PairedScores, RatedScores)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.lifetime import spend_alpha
 from data.recipe import Margins
-from data.statistics import spend_alpha
 from data.vocabulary import Verdict
 from tests.unit.worker.few_scores import (
     LEVELS,

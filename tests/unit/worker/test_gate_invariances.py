@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from data.statistics import spend_alpha
+from data.lifetime import spend_alpha
 from data.vocabulary import Verdict
 from tests.unit.worker.few_scores import (
     LEVELS,

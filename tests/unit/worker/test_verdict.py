@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.arrays import FloatArray
 from data.lifetime import Budget
 from data.recipe import Margins
-from data.statistics import FloatArray
 from data.vocabulary import Verdict
 from tests.unit.worker.builders import build_cases, build_reward, build_table
 from worker.evidence import Evidence, Head, LeftOut
