@@ -1,10 +1,11 @@
 """Clients that go away at random moments: does the memory of the server grow, does a slot stay taken?
 
-    python -m benchmarks.disconnects [--replies 10000]
+    python -m benchmarks.disconnects [--replies 10000] [--prefix-cache-mb 16]
 
 The embedded stack on a tiny model; every reply is streamed to one of 16 clients, of which half read it to its end and
-half hang up after a random number of bytes, some before the first. The first fifth is the warm-up. Exit code 1 when
-the memory grew by more than 2 %, a slot stayed taken, a whole reply was not whole, or the next client was not served.
+half hang up after a random number of bytes, some before the first. The first fifth is the warm-up, in which the prefix cache
+fills up: it is set to what so many replies of the tiny model fill. Exit code 1 when the memory grew by more than 2 %, a
+slot stayed taken, a whole reply was not whole, or the next client was not served.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ class Crowd:
         writer.close()
 
 
-def measure(root: Path, replies: int) -> dict[str, float]:
+def measure(root: Path, replies: int, prefix_cache_mb: int) -> dict[str, float | list[float]]:
     """Ask for `replies` and return the figures."""
-    limits = {"rate_per_minute": 10**6, "rate_burst": 10**6, "queue_limit": 1000}
+    limits = {"rate_per_minute": 10**6, "rate_burst": 10**6, "queue_limit": 1000, "prefix_cache_mb": prefix_cache_mb}
     with run_stack(root, pages=False, **limits) as running:
         crowd = Crowd(running, running.await_process("cli", "api"), replies)
         started_s = time.monotonic()
@@ -95,9 +96,8 @@ def measure(root: Path, replies: int) -> dict[str, float]:
         taken = sum(float(line.split()[1]) for line in gauges if line.startswith(("ratchet_chat_w", "ratchet_chat_r")))
         next_reply = running.chat("And now?")
     fifth = len(crowd.bytes_resident) // 5
-    early, late = (
-        statistics.median(part) for part in (crowd.bytes_resident[fifth : 2 * fifth], crowd.bytes_resident[-fifth:])
-    )
+    fifths = [statistics.median(crowd.bytes_resident[start : start + fifth]) for start in range(0, 5 * fifth, fifth)]
+    early, late = fifths[1], fifths[-1]
     return {
         "whole": crowd.whole,
         "left_early": crowd.left_early,
@@ -105,8 +105,7 @@ def measure(root: Path, replies: int) -> dict[str, float]:
         "seconds": round(seconds, 1),
         "slots_taken_after_5_s": taken,
         "next_client_served": bool(next_reply["usage"]["completion_tokens"]),
-        "megabytes_after_warm_up": round(early / 1e6, 1),
-        "megabytes_at_the_end": round(late / 1e6, 1),
+        "megabytes_by_fifth": [round(each / 1e6, 1) for each in fifths],
         "growth": round(late / early - 1, 4),
     }
 
@@ -115,9 +114,10 @@ def main() -> int:
     """0 when all held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replies", type=int, default=10_000)
-    replies = parser.parse_args().replies
+    parser.add_argument("--prefix-cache-mb", type=int, default=16)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), replies)
+        figures = measure(Path(folder), arguments.replies, arguments.prefix_cache_mb)
     for name, value in figures.items():
         print(f"{name:24} {value}")
     save_json(RESULT, {**describe_origin("python -m benchmarks.disconnects " + " ".join(sys.argv[1:])), **figures})
