@@ -3,9 +3,9 @@
     python -m benchmarks.disconnects [--replies 10000] [--prefix-cache-mb 16]
 
 The embedded stack on a tiny model; every reply is streamed to one of 16 clients, of which half read it to its end and
-half hang up after a random number of bytes, some before the first. The first fifth is the warm-up, in which the prefix cache
-fills up: it is set to what so many replies of the tiny model fill. Exit code 1 when the memory grew by more than 2 %, a
-slot stayed taken, a whole reply was not whole, or the next client was not served.
+half hang up after a random number of bytes, some before the first. The first fifth is the warm-up, in which the prefix
+cache fills up: it is small enough for that. Exit code 1 when the memory grew by more than 2 % after it, a slot stayed
+taken, a whole reply was not whole, or the next client was not served.
 """
 
 from __future__ import annotations
