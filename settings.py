@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     )  # requests to an engine that batches them itself, such as this, at once
     base_model: str = "gpt2"
     engine: Literal["auto", "ctranslate2", "openvino"] = "auto"  # what writes the replies here
-    compute_type: str = "float32"  # of what is served: float32, int8, or auto: what the trainer chose for each version
+    compute_type: str = (
+        "float32"  # of what is served: float32, int8, bfloat16, or auto: what the trainer chose for each version
+    )
     prefix_cache_mb: int = Field(default=256, ge=0)  # kept by OpenVINO for prompts that begin like earlier ones
     threads: int = Field(default=2, ge=1, le=256)  # processor threads for serving
     queue_limit: int = Field(default=64, ge=1)  # chat requests that may wait; one more gets 429

@@ -14,8 +14,9 @@ EngineChoice = Literal["auto", "ctranslate2", "openvino"]
 
 _MAX_PARALLEL_BATCHES = 2
 EXACT, ROUNDED = "float32", "int8"  # compute types that both engines know
+BFLOAT16 = "bfloat16"  # with OpenVINO where the processor has instructions for it; CTranslate2 asks its own library
 AUTO = "auto"  # as a compute type: what each version's manifest says
-_OPENVINO_COMPUTE_TYPES = (EXACT, ROUNDED)
+_OPENVINO_COMPUTE_TYPES = (EXACT, ROUNDED, BFLOAT16)
 
 
 def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_type: str = "float32") -> EngineName:
@@ -35,15 +36,22 @@ def choose_engine(artifact: Artifact, choice: EngineChoice = "auto", compute_typ
 def resolve_compute_type(artifact: Artifact, choice: str, engine: EngineChoice = "auto") -> str:
     """The compute type that an artifact is answered in; `auto` takes what its manifest says.
 
-    That was measured with OpenVINO. CTranslate2 rounds more in int8, which nobody judged, so there it is float32.
-
-    Raises:
-        ValueError: see `choose_engine`.
+    That was measured with OpenVINO. CTranslate2 rounds more in int8, which nobody judged, so there it is float32, as it
+    is on a processor without bfloat16 for a version that was judged in it.
     """
     if choice != AUTO:
         return choice
     chosen = artifact.compute_type
-    return chosen if choose_engine(artifact, engine, chosen) == "openvino" else EXACT
+    return EXACT if engine == "ctranslate2" or _find_obstacle(artifact, chosen) else chosen
+
+
+def can_round_to_bfloat16() -> bool:
+    """Whether OpenVINO is installed, and this processor has instructions for bfloat16."""
+    if importlib.util.find_spec("openvino") is None:
+        return False
+    from serving.openvino_graph import has_bfloat16  # an extra, and half a second to import
+
+    return has_bfloat16()
 
 
 def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
@@ -52,7 +60,9 @@ def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
     if not artifact.openvino_graph.exists():
         return f"{artifact.folder} has no graph for it; OpenVINO must be installed where versions are trained, too."
     if compute_type not in _OPENVINO_COMPUTE_TYPES:
-        return f"it computes in {' or '.join(_OPENVINO_COMPUTE_TYPES)} here, not in {compute_type}."
+        return f"it computes in {', '.join(_OPENVINO_COMPUTE_TYPES)} here, not in {compute_type}."
+    if compute_type == BFLOAT16 and not can_round_to_bfloat16():
+        return "this processor has no instructions for bfloat16; set the compute type to float32, int8 or auto."
     return ""
 
 

@@ -39,7 +39,7 @@ class OpenVINOEngine:
         Args:
             folder: the artifact's.
             list_ids: ids of tokens, as `PromptRenderer` tells them.
-            compute_type: float32 or int8; see `serving.openvino_weights`.
+            compute_type: float32, int8 or bfloat16; see `StepGraph`.
             prefix_cache_bytes: how much of the cache may stay filled for prompts that begin like earlier ones.
         """
         self._end_id = end_id

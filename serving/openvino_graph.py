@@ -25,7 +25,9 @@ _WANTED = "wanted_positions"
 class StepGraph:
     """Weights, compiled for the processor, and a cache for keys and values.
 
-    One step at a time; it runs without the interpreter's lock.
+    One step at a time; it runs without the interpreter's lock. `compute_type` is float32; int8, which rounds the
+    weights of matrix products (`serving.openvino_weights`); or bfloat16, which rounds all that is multiplied, and the
+    cache.
 
     Attributes:
         block_count: blocks of the cache, enough for one row of `window_tokens`.
@@ -36,6 +38,8 @@ class StepGraph:
     """
 
     def __init__(self, folder: Path, window_tokens: int, threads: int, compute_type: str = "float32") -> None:
+        is_rounded = compute_type == "bfloat16"
+        precision = "bf16" if is_rounded else "f32"
         model = openvino.Core().read_model(folder / GRAPH_FILE)
         self._weights = put_weights_in(model, folder / "model.safetensors", compute_type)
         paged_attention_transformation(model)
@@ -46,8 +50,8 @@ class StepGraph:
             {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",
-                "KV_CACHE_PRECISION": "f32",
+                "INFERENCE_PRECISION_HINT": precision,
+                "KV_CACHE_PRECISION": precision,
                 # Weights only: by itself the runtime rounds what they are multiplied with, too, where the processor has
                 # instructions for it, and a version would be another one there than where the gate judged it.
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
@@ -55,12 +59,14 @@ class StepGraph:
         )
         self._request = compiled.create_infer_request()
         caches = [port for port in compiled.inputs if port.get_any_name().startswith(("key_cache.", "value_cache."))]
-        self.block_bytes = sum(4 * math.prod(_get_block_shape(port)) for port in caches)
+        number = np.dtype(np.uint16 if is_rounded else np.float32)  # numpy has no bfloat16; its bits fit
+        self.block_bytes = sum(number.itemsize * math.prod(_get_block_shape(port)) for port in caches)
         self.block_count = max(_CACHE_BYTES // self.block_bytes, -(-window_tokens // BLOCK_TOKENS))
         # Zeros, since places beyond what was written are read and weighted by 0; not resident until used.
-        self._caches = [np.zeros((self.block_count, *_get_block_shape(port)), np.float32) for port in caches]
+        self._caches = [np.zeros((self.block_count, *_get_block_shape(port)), number) for port in caches]
         for port, cache in zip(caches, self._caches, strict=True):
-            self._request.set_tensor(port, openvino.Tensor(cache, shared_memory=True))
+            kind = openvino.Type.bf16 if is_rounded else openvino.Type.f32
+            self._request.set_tensor(port, openvino.Tensor(cache, openvino.Shape(list(cache.shape)), kind))
 
     def run(self, slices: Sequence[Slice]) -> Logits:
         """Logits [wanted, vocabulary] of all wanted places, slice by slice in order; fills the cache.
@@ -69,6 +75,11 @@ class StepGraph:
         """
         logits = self._request.infer(_pack(slices), share_outputs=True)[0]
         return logits.reshape(-1, logits.shape[-1])
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for it; elsewhere the runtime would compute in float32."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _pack(slices: Sequence[Slice]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from data.vocabulary import Message
 from serving.artifact import Artifact, load_artifact
 from serving.engine import Engine, Generation, Sampling
-from serving.engines import choose_engine, open_engine, resolve_compute_type
+from serving.engines import can_round_to_bfloat16, choose_engine, open_engine, resolve_compute_type
 from serving.handle import load_handle
 from serving.prompt import PromptRenderer
 from serving.scheduler import Scheduler
@@ -222,6 +222,17 @@ class TestChooseEngine:
         assert resolve_compute_type(rounded, "auto") == "int8"
         assert resolve_compute_type(rounded, "auto", "ctranslate2") == "float32"
         assert resolve_compute_type(rounded, "float32") == "float32"
+
+    def test_bfloat16_is_for_processors_that_have_it(self, tiny: Artifact) -> None:
+        rounded = Artifact(tiny.folder, tiny.digest, {**tiny.manifest, "compute_type": "bfloat16"})
+        if can_round_to_bfloat16():
+            assert resolve_compute_type(rounded, "auto", "openvino") == "bfloat16"
+            assert choose_engine(tiny, "openvino", "bfloat16") == "openvino"
+        else:
+            assert resolve_compute_type(rounded, "auto", "openvino") == "float32"
+            with pytest.raises(ValueError, match="no instructions for bfloat16; set the compute type to float32"):
+                choose_engine(tiny, "openvino", "bfloat16")
+        assert resolve_compute_type(rounded, "auto", "ctranslate2") == "float32"
 
     def test_says_what_is_missing(self, tiny: Artifact, tmp_path: Path) -> None:
         shutil.copytree(tiny.folder, tmp_path / "old", ignore=shutil.ignore_patterns("openvino"))

@@ -18,6 +18,7 @@ from data.snapshot import load_snapshot, save_snapshot
 from data.splitting import DEFAULT_SALT
 from data.vocabulary import RowKind, Split
 from serving.artifact import load_artifact
+from serving.engines import can_round_to_bfloat16
 from serving.handle import load_handle
 from tests.lessons import build_row
 from tests.orders import write_order
@@ -31,6 +32,7 @@ from trainer.run import run
 REFERENCES = [build_row(number, "Yes.", kind=RowKind.EXAMPLE).row for number in range(12)]
 EXACT = [np.full(4, -2.0) for _ in REFERENCES]
 MARGIN = Margins().log_perplexity
+TRIED = "bfloat16" if can_round_to_bfloat16() else "int8"
 
 
 def lose(nats: float, spread: float = 0.0) -> list[NDArray[np.float64]]:
@@ -49,13 +51,13 @@ class TestChooseComputeType:
         ],
     )
     def test_int8_where_its_loss_is_surely_within_the_margin(self, nats: float, spread: float, expected: str) -> None:
-        choice = choose_compute_type(REFERENCES, EXACT, lose(nats, spread), MARGIN)
+        choice = choose_compute_type(REFERENCES, EXACT, lose(nats, spread), MARGIN, "int8")
         assert choice.compute_type == expected
-        assert [choice.float32, choice.int8] == pytest.approx([2.0, 2.0 + nats])
+        assert [choice.exact_loss, choice.rounded_loss] == pytest.approx([2.0, 2.0 + nats])
 
 
 def write_run(folder: Path, base_folder: Path, dev: int, **order: Any) -> Path:
-    """A run of which every int8 is within the margin."""
+    """A run of which everything is within the margin."""
     splits = [Split.HOLDOUT, *[Split.DEV] * dev, *[Split.TRAIN] * 8]
     rows = [
         build_row(number, f"Tell me of {number}.", kind=RowKind.EXAMPLE, context=f"It is day {number}.", split=split)
@@ -77,25 +79,25 @@ class TestRun:
         run(write_run(tmp_path, base_folder, MIN_ROWS, compute_type="auto"))
         artifact = load_artifact(tmp_path / "artifact")
         choice = artifact.manifest["compute_choice"]
-        assert artifact.compute_type == choice["compute_type"] == "int8" and choice["rows"] == MIN_ROWS
+        assert artifact.compute_type == choice["compute_type"] == TRIED and choice["rows"] == MIN_ROWS
         assert json.loads((tmp_path / "report.json").read_text())["compute_choice"] == choice
-        self.check_scores_are_of_int8(tmp_path)
+        self.check_scores_are_of_it(tmp_path)
         handle = load_handle(artifact.folder, 1, "auto")
         assert handle.digest == artifact.digest
         handle.retire()
 
-    def check_scores_are_of_int8(self, folder: Path) -> None:
-        """The candidate's perplexity on the hold-out is that of int8, and not that of float32."""
+    def check_scores_are_of_it(self, folder: Path) -> None:
+        """The candidate's perplexity on the hold-out is that of the chosen type, and not that of float32."""
         order = load_order(folder)
         [row] = [item.row for item in load_snapshot(folder / "snapshot") if item.split is Split.HOLDOUT]
         table = pd.read_parquet(folder / "scores.parquet")
         [judged] = table.loc[table["metric"] == "log_perplexity", "candidate"]
         found = {}
-        for compute_type in ("float32", "int8"):
+        for compute_type in ("float32", TRIED):
             artifact = load_artifact(folder / "artifact")
             with Respondent(artifact, order.recipe, Progress("test", 1), compute_type=compute_type) as respondent:
                 found[compute_type] = -float(respondent.score([row])[0].mean())
-        assert judged == pytest.approx(found["int8"], abs=1e-6)
+        assert judged == pytest.approx(found[TRIED], abs=1e-6)
         assert abs(judged - found["float32"]) > 1e-5
 
     @pytest.mark.parametrize("order", [{}, {"compute_type": "auto", "engine": "ctranslate2"}])

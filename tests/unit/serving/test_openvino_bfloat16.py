@@ -1,0 +1,64 @@
+"""bfloat16 on a processor that has instructions for it: near float32, and the same whoever is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from serving.artifact import Artifact, load_artifact
+from serving.engine import Engine, Sampling
+from serving.engines import can_round_to_bfloat16, open_engine
+from serving.prompt import PromptRenderer
+from tests.engine_contract import GREEDY
+from tests.tiny import build_tiny_gpt2, build_tiny_llama, sharpen
+from trainer.base import prepare_base
+
+if not can_round_to_bfloat16():
+    pytest.skip("OpenVINO has no bfloat16 on this processor", allow_module_level=True)
+
+BUILDERS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
+TEXTS = ("Hi", "I can't sleep and I worry.", "more " * 30)
+
+
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    root = tmp_path_factory.mktemp(request.param)
+    prepare_base(str(sharpen(BUILDERS[request.param](root / "base"))), root / "artifact")
+    return load_artifact(root / "artifact")
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny: Artifact) -> PromptRenderer:
+    return PromptRenderer(tiny)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Artifact, renderer: PromptRenderer) -> Iterator[Engine]:
+    engine = open_engine(tiny, renderer, "openvino", "bfloat16", prefix_cache_bytes=10**6)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def prompts(renderer: PromptRenderer) -> list[list[str]]:
+    return [renderer.render([{"role": "user", "content": text}]) for text in TEXTS]
+
+
+def test_scores_are_near_those_in_float32_and_not_the_same(
+    tiny: Artifact, renderer: PromptRenderer, engine: Engine, prompts: list[list[str]]
+) -> None:
+    replies = [renderer.tokenize_reply([{"role": "user", "content": text}], "Take a slow walk 🌿.") for text in TEXTS]
+    exact = open_engine(tiny, renderer, "openvino")
+    expected, found = (np.concatenate(each.score(prompts, replies)) for each in (exact, engine))
+    exact.close()
+    assert found == pytest.approx(expected, abs=0.2)
+    assert np.abs(found - expected).mean() < 0.05
+    assert np.abs(found - expected).max() > 1e-4
+
+
+def test_a_row_alone_gets_the_tokens_it_gets_among_others(engine: Engine, prompts: list[list[str]]) -> None:
+    together = engine.generate(prompts, GREEDY)
+    assert [engine.generate([prompt], GREEDY)[0] for prompt in prompts] == together
+    assert engine.generate(prompts, Sampling(max_tokens=24, temperature=2.0, top_k=1)) == together
