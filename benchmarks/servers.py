@@ -33,13 +33,14 @@ import httpx
 import psutil
 from tokenizers import Tokenizer
 
-from benchmarks.contenders import CONTENDERS, VLLM, ServerFailed, count_processors, serve_vllm
+from benchmarks.contenders import CONTENDERS, VLLM, VLLM_BFLOAT16, ServerFailed, count_processors, serve_vllm
 from benchmarks.provenance import describe_origin, save_json
 from benchmarks.serve import measure_bandwidth
 from benchmarks.server_load import REPLY_TOKENS, Reply, Timing, ask_streams, prime, summarise
 from data.crisis import detect_crisis
 from data.vocabulary import Message
 from serving.artifact import load_artifact
+from serving.engines import can_round_to_bfloat16
 from serving.prompt import PromptRenderer
 
 ROOT = Path(__file__).parents[1]
@@ -118,17 +119,17 @@ def take_median(rounds: list[dict[str, Any]], figure: str) -> str:
 
 def print_table(cells: dict[str, list[dict[str, Any]]], weight_bytes: int, bandwidth: float) -> None:
     """One line for each server and number of streams."""
-    print(f"{'server':24} {'streams':>7}" + "".join(f" {figure:>12}" for figure in FIGURES) + "  of bandwidth")
+    print(f"{'server':30} {'streams':>7}" + "".join(f" {figure:>12}" for figure in FIGURES) + "  of bandwidth")
     for cell, rounds in cells.items():
         server, streams = cell.rsplit(" ", 1)
         failure = next((found["failed"] for found in rounds if "failed" in found), "")
         if failure:
-            print(f"{server:24} {streams:>7}  failed: {failure.splitlines()[-1]}")
+            print(f"{server:30} {streams:>7}  failed: {failure.splitlines()[-1]}")
             continue
         rate = statistics.median(found["tokens_per_s"] for found in rounds)
         share = f"{rate * weight_bytes / bandwidth:.0%}" if streams == "1" else ""
         shown = "".join(f" {take_median(rounds, figure):>12}" for figure in FIGURES)
-        print(f"{server:24} {streams:>7}{shown}  {share:>12}")
+        print(f"{server:30} {streams:>7}{shown}  {share:>12}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -169,7 +170,11 @@ def main() -> int:
     asked = parse_arguments()
     if asked.vllm:
         CONTENDERS[VLLM] = serve_vllm(asked.vllm)
-        asked.servers = list(dict.fromkeys([*asked.servers, VLLM]))
+        if can_round_to_bfloat16():
+            CONTENDERS[VLLM_BFLOAT16] = serve_vllm(asked.vllm, "bfloat16")
+        asked.servers = list(
+            dict.fromkeys([*asked.servers, *(name for name in (VLLM, VLLM_BFLOAT16) if name in CONTENDERS)])
+        )
     absent = {name: why for name, why in ABSENT.items() if name not in asked.servers}
     source = COUNSEL_CHAT if COUNSEL_CHAT.exists() else SAMPLES
     with tempfile.TemporaryDirectory() as folder:

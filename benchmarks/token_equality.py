@@ -38,6 +38,7 @@ ENGINES: tuple[tuple[EngineName, str], ...] = (
     ("ctranslate2", "float32"),
     ("openvino", "float32"),
     ("openvino", "int8"),
+    ("openvino", "bfloat16"),
     ("ctranslate2", "int8"),
 )
 PROMPT_TOKENS, SCORED_TOKENS, AT_ONCE = 192, 64, 16
