@@ -13,14 +13,11 @@ from safetensors.torch import load_file
 from tests.lessons import build_recipe, load_model, read_losses
 from tests.orders import write_order
 from tests.scarce_memory import build_rows, train
-from trainer.arguments import has_fast_bfloat16
 from trainer.checkpoints import CHECKPOINTS, WEIGHTS
 from trainer.run import run
 from trainer.supervised import train_supervised
 
 ROWS, LIMIT_MIB = 256, 400
-NEEDS_BFLOAT16 = pytest.mark.skipif(not has_fast_bfloat16(), reason="this machine is slow at bfloat16")
-BFLOAT16 = pytest.param("bfloat16", 5e-3, marks=NEEDS_BFLOAT16)
 
 
 def read_weights(folder: Path) -> dict[str, object]:
@@ -29,20 +26,18 @@ def read_weights(folder: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces a limit on address space")
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), BFLOAT16])
-def test_halves_the_rows_until_they_fit(base_folder: Path, tmp_path: Path, precision: str, tolerance: float) -> None:
-    program = [sys.executable, "-m", "tests.scarce_memory"]
-    command = [*program, base_folder, tmp_path / "scarce", str(ROWS), str(LIMIT_MIB), precision]
+def test_halves_the_rows_until_they_fit(base_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.scarce_memory", base_folder, tmp_path / "scarce", str(ROWS), str(LIMIT_MIB)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
     tried = [event["micro_batch"] for event in events if event["event"] == "memory_short"]
     assert tried
     assert tried == [ROWS // 2 ** (number + 1) for number in range(len(tried))]
-    train(base_folder, tmp_path / "ample", ROWS, precision)
-    assert read_losses(tmp_path / "scarce") == pytest.approx(read_losses(tmp_path / "ample"), abs=tolerance)
+    train(base_folder, tmp_path / "ample", ROWS)
+    assert read_losses(tmp_path / "scarce") == pytest.approx(read_losses(tmp_path / "ample"), abs=1e-5)
     scarce, ample = (read_weights(tmp_path / name) for name in ("scarce", "ample"))
-    assert all(value.allclose(ample[name], atol=tolerance) for name, value in scarce.items())  # type: ignore[attr-defined]
+    assert all(value.allclose(ample[name], atol=1e-5) for name, value in scarce.items())  # type: ignore[attr-defined]
 
 
 def test_parts_and_recomputed_activations_give_the_same_losses(base_folder: Path, tmp_path: Path) -> None:
