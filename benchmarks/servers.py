@@ -169,12 +169,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not before the server that runs is ended
     asked = parse_arguments()
     if asked.vllm:
-        CONTENDERS[VLLM] = serve_vllm(asked.vllm)
+        vllm = {VLLM: serve_vllm(asked.vllm)}
         if can_round_to_bfloat16():
-            CONTENDERS[VLLM_BFLOAT16] = serve_vllm(asked.vllm, "bfloat16")
-        asked.servers = list(
-            dict.fromkeys([*asked.servers, *(name for name in (VLLM, VLLM_BFLOAT16) if name in CONTENDERS)])
-        )
+            vllm[VLLM_BFLOAT16] = serve_vllm(asked.vllm, "bfloat16")
+        CONTENDERS.update(vllm)
+        asked.servers = [*asked.servers, *vllm]
     absent = {name: why for name, why in ABSENT.items() if name not in asked.servers}
     source = COUNSEL_CHAT if COUNSEL_CHAT.exists() else SAMPLES
     with tempfile.TemporaryDirectory() as folder:

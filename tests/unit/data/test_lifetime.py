@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from online_fdr.core.utils.sequence import DefaultSaffronGammaSequence
 from online_fdr.p_values.spending.online_fallback import OnlineFallback
+from scipy import special
 
 from data.lifetime import Budget, spend_alpha
 
@@ -16,6 +17,9 @@ class TestSpendAlpha:
     def test_starts_at_the_published_levels(self) -> None:
         levels = [spend_alpha(k) for k in (1, 10, 100, 1000)]
         assert levels == pytest.approx([9.4e-3, 7.5e-4, 6.0e-5, 4.7e-6], rel=0.01)
+
+    def test_starts_at_the_share_that_zeta_leaves(self) -> None:
+        assert spend_alpha(1, total=1.0) == 1 / special.zeta(1.1)
 
     @given(st.integers(1, 3000), st.floats(0.001, 1.0))
     def test_never_spends_more_than_the_total(self, consultations: int, total: float) -> None:

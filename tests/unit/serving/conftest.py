@@ -12,8 +12,18 @@ from serving.engine import CTranslate2Engine
 from serving.handle import ModelHandle, load_handle
 from serving.prompt import PromptRenderer
 from tests.engines import GatedEngine
-from tests.tiny import build_tiny_gpt2, sharpen
+from tests.tiny import build_tiny_gpt2, build_tiny_llama, sharpen
 from trainer.base import prepare_base
+
+_BUILDERS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
+
+
+@pytest.fixture(scope="module", params=sorted(_BUILDERS))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The artifact of a tiny model of each type that has a graph; GPT-2's weights are turned, both tie embeddings."""
+    root = tmp_path_factory.mktemp(request.param)
+    prepare_base(str(sharpen(_BUILDERS[request.param](root / "base"))), root / "artifact")
+    return load_artifact(root / "artifact")
 
 
 @pytest.fixture(scope="session")

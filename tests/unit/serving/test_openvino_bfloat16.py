@@ -7,26 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from serving.artifact import Artifact, load_artifact
+from serving.artifact import Artifact
 from serving.engine import Engine, Sampling
 from serving.engines import can_round_to_bfloat16, open_engine
 from serving.prompt import PromptRenderer
 from tests.engine_contract import GREEDY
-from tests.tiny import build_tiny_gpt2, build_tiny_llama, sharpen
-from trainer.base import prepare_base
 
 if not can_round_to_bfloat16():
     pytest.skip("OpenVINO has no bfloat16 on this processor", allow_module_level=True)
 
-BUILDERS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
 TEXTS = ("Hi", "I can't sleep and I worry.", "more " * 30)
-
-
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    root = tmp_path_factory.mktemp(request.param)
-    prepare_base(str(sharpen(BUILDERS[request.param](root / "base"))), root / "artifact")
-    return load_artifact(root / "artifact")
 
 
 @pytest.fixture(scope="module")

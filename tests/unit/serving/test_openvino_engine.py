@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data.vocabulary import Message
-from serving.artifact import Artifact, load_artifact
+from serving.artifact import Artifact
 from serving.engine import Engine, Generation, Sampling
 from serving.engines import can_round_to_bfloat16, choose_engine, open_engine, resolve_compute_type
 from serving.handle import load_handle
@@ -23,23 +23,12 @@ from serving.prompt import PromptRenderer
 from serving.scheduler import Scheduler
 from tests.engine_contract import GREEDY, EngineContract
 from tests.engines import GENEROUS_S
-from tests.tiny import build_tiny_gpt2, build_tiny_llama, sharpen
-from trainer.base import prepare_base
 
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
 
 TEXTS = ("Hi", "I can't sleep and I worry about tomorrow.", "naïve café 😀", "Tell me " + "more " * 30, "one", "two")
 CONVERSATIONS: list[list[Message]] = [[{"role": "user", "content": text}] for text in TEXTS]
-BUILDERS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
-
-
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The artifact of a tiny model of each type."""
-    root = tmp_path_factory.mktemp(request.param)
-    prepare_base(str(sharpen(BUILDERS[request.param](root / "base"))), root / "artifact")
-    return load_artifact(root / "artifact")
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from serving.artifact import Artifact, load_artifact
+from serving.artifact import Artifact
 from serving.engine import Engine
 from serving.engines import open_engine
 from serving.prompt import PromptRenderer
 from tests.engine_contract import GREEDY
-from tests.tiny import build_tiny_gpt2, build_tiny_llama, sharpen
-from trainer.base import prepare_base
 
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("openvino is not installed", allow_module_level=True)
@@ -25,16 +23,6 @@ if importlib.util.find_spec("openvino") is None:
 import openvino
 
 from serving.openvino_weights import compress, put_weights_in
-
-BUILDERS = {"gpt2": build_tiny_gpt2, "llama": build_tiny_llama}
-
-
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The artifact of a tiny model of each type; GPT-2's weights are turned, and both tie embeddings and projection."""
-    root = tmp_path_factory.mktemp(request.param)
-    prepare_base(str(sharpen(BUILDERS[request.param](root / "base"))), root / "artifact")
-    return load_artifact(root / "artifact")
 
 
 @pytest.fixture(scope="module")

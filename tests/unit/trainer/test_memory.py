@@ -6,14 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
 from safetensors.torch import load_file
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from tests.lessons import build_recipe, load_model, read_losses
 from tests.orders import write_order
 from tests.scarce_memory import build_rows, train
 from trainer.checkpoints import CHECKPOINTS, WEIGHTS
+from trainer.resumable import Resumable
+from trainer.resumption import StagePlan, train_stage
 from trainer.run import run
 from trainer.supervised import train_supervised
 
@@ -38,6 +45,30 @@ def test_halves_the_rows_until_they_fit(base_folder: Path, tmp_path: Path) -> No
     assert read_losses(tmp_path / "scarce") == pytest.approx(read_losses(tmp_path / "ample"), abs=1e-5)
     scarce, ample = (read_weights(tmp_path / name) for name in ("scarce", "ample"))
     assert all(value.allclose(ample[name], atol=1e-5) for name, value in scarce.items())  # type: ignore[attr-defined]
+
+
+class _Cramped(Resumable, SFTTrainer):
+    """On a processor whose oneDNN gets no memory for more than two rows."""
+
+    def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        if self.args.per_device_train_batch_size > 2:
+            raise RuntimeError("could not create a primitive")  # all that it says
+        return super().training_step(*arguments, **named)
+
+
+def test_halves_the_rows_where_onednn_gets_no_memory(base_folder: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_model(base_folder)
+    rows = Dataset.from_list(build_rows(8))
+
+    def build(arguments: dict[str, Any]) -> Resumable:
+        return _Cramped(model=model, processing_class=tokenizer, train_dataset=rows, args=SFTConfig(**arguments))
+
+    recipe = build_recipe(trainable="full", batch_size=8)
+    plan = StagePlan(
+        name="supervised", model=model, build=build, recipe=recipe, folder=tmp_path, epochs=1, learning_rate=1e-3
+    )
+    facts = train_stage(plan)
+    assert (facts["micro_batch"], facts["gradient_accumulation"], facts["steps"]) == (2, 4, 1)
 
 
 def test_parts_and_recomputed_activations_give_the_same_losses(base_folder: Path, tmp_path: Path) -> None:
