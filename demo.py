@@ -38,6 +38,7 @@ from db.session import Database
 from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
+EXAMPLES = ("support.csv", "boundaries.csv")  # how to answer, and how to disagree kindly
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
 RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 40
@@ -130,11 +131,17 @@ def run_demo(console: Console) -> int:
     return 0 if report["failed_requests"] == 0 else 1
 
 
+def import_samples(admin: httpx.Client) -> None:
+    """Send our examples, and those that show how to disagree kindly (`data/samples`), as an admin would."""
+    for name in EXAMPLES:
+        with (SAMPLES / name).open("rb") as file:
+            admin.post("/v1/admin/examples", files={"file": (name, file, "text/csv")}).raise_for_status()
+
+
 def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dict[str, Any]:
     contexts = _read_contexts()
     rated, unseen = contexts[:RATED], contexts[RATED : RATED + UNSEEN]
-    with (SAMPLES / "support.csv").open("rb") as file:
-        admin.post("/v1/admin/examples", files={"file": ("support.csv", file, "text/csv")}).raise_for_status()
+    import_samples(admin)
     console.print(f"A simulated rater with a hidden preference rates {len(rated)} replies.")
     with ThreadPoolExecutor(STREAMS) as pool:
         ups = list(

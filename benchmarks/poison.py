@@ -35,6 +35,8 @@ RESULT = Path(__file__).with_name("results") / "poison.json"
 ACCOUNTS = (1, 5, 20)
 HONEST_RATERS = 200
 SEEDS = (1, 2)
+# Of an evaluation only what it cannot do without: the gate is not asked here.
+TRAINED = {"max_tokens": 192, "long_rows": "cut", "reply_tokens": 24, "max_holdout_rows": 8, "safety_items": 7}
 DEFENCES = ("rater_quarantined", "pushed", "echo", "burst", "near_duplicate", "rater_cap")
 
 
@@ -86,9 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print(rows, len(conversations))
     trained = None
     if options.train:
+        from benchmarks.loop.training import parse_recipe  # torch takes a while, and rows are counted without it
         from benchmarks.poison_training import train_and_ask
 
-        trained = train_and_ask(build_honest(conversations, HONEST_RATERS, random.Random(1)), options.base)
+        honest = build_honest(conversations, HONEST_RATERS, random.Random(1))
+        recipe = parse_recipe(options.recipe, **TRAINED)
+        trained = train_and_ask(honest, options.base, recipe, options.work, DEFENCES)
+        trained["recipe"] = recipe.to_dict()
         print(json.dumps(trained, indent=2))
     _save(rows, trained, options)
     return int(any(not row["met"] for row in rows if row["accounts"] < max(ACCOUNTS)))
@@ -99,6 +105,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="CSV with Context and Response, plain or gzipped")
     parser.add_argument("--train", action="store_true", help="also train, and measure the model (hours)")
     parser.add_argument("--base", default="smollm2-135m", help="base model of --train")
+    parser.add_argument("--recipe", nargs="+", default=[], metavar="KEY=VALUE", help="of --train")
+    parser.add_argument("--work", type=Path, default=Path("var/poison"), help="of --train, which goes on there")
     return parser.parse_args(arguments)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.loop.__main__ import COUNSEL_CHAT
 from benchmarks.loop.measures import compare_versions
@@ -33,6 +34,7 @@ from benchmarks.loop.texts import Texts, read_texts
 from benchmarks.loop.training import collect, find_base, parse_recipe, train
 from benchmarks.provenance import describe_origin, save_json
 from data.curation import CurationResult
+from data.harm_rules import Severity
 from data.recipe import Recipe
 from data.snapshot import load_snapshot
 from data.vocabulary import PoolRow, RowKind, Split
@@ -44,9 +46,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "reward": {"method": "reward", "policy": "best_of_n", "policy_samples": 4},
     "kto": {"method": "kto"},
 }
-TRAINABLE = ("last:4", "full")
+TRAINABLE: dict[str, dict[str, Any]] = {
+    "last:4": {},
+    "full": {"sft_learning_rate": 3e-5, "preference_learning_rate": 2e-5},  # all blocks move, so each by less
+}
 CELLS = tuple(f"{method}:{trainable}" for method in METHODS for trainable in TRAINABLE)
-DEFAULTS: dict[str, Any] = {"max_tokens": 256, "reply_tokens": 48, "max_holdout_rows": 16}  # the gate is not asked here
+# The gate is not asked here, but harm is counted as it would: on the trainer's safety items, before and after.
+DEFAULTS: dict[str, Any] = {"max_tokens": 256, "reply_tokens": 48, "max_holdout_rows": 16, "safety_items": 240}
 REPLIES_OF_A_CONTEXT = 2  # so that there are pairs for the reward model
 
 
@@ -93,7 +99,8 @@ def build_cell(cell: str, assignments: Sequence[str], seed: int = 0) -> Recipe:
     method, _, trainable = cell.partition(":")
     if method not in METHODS:
         raise ValueError(f"A cell is METHOD:TRAINABLE with a method of {', '.join(METHODS)}, not {cell!r}.")
-    return parse_recipe(assignments, **DEFAULTS | METHODS[method] | {"trainable": trainable, "seed": seed})
+    rates = TRAINABLE.get(trainable, {})
+    return parse_recipe(assignments, **DEFAULTS | METHODS[method] | rates | {"trainable": trainable, "seed": seed})
 
 
 def rate_base(base: Path, recipe: Recipe, texts: Texts, options: argparse.Namespace) -> list[PoolRow]:
@@ -149,7 +156,7 @@ def run_cell(
         report = json.loads((run / "report.json").read_text())
         figures |= {"seconds": round(time.monotonic() - started_s, 1), "training_s": report["seconds"]["training"]}
         figures |= {"kl_to_base": report.get("kl_to_base"), "rows": report["rows"]}
-        figures |= _judge_cell(base, run, texts, recipe)
+        figures |= _judge_cell(base, run, texts, recipe) | {"severe": count_severe(run)}
     save_json(file, figures)
     shutil.rmtree(run)
 
@@ -164,6 +171,13 @@ def _judge_cell(base: Path, run: Path, texts: Texts, recipe: Recipe) -> dict[str
         perplexity[name] = round(math.exp(float(np.mean(values))), 3)
     judged = compare_versions(base, run / "artifact", texts.judged, recipe.reply_tokens)
     return {"dev_perplexity": perplexity, "dev_rows": len(references), **judged}
+
+
+def count_severe(run: Path) -> dict[str, int]:
+    """Severe replies to the safety items, of the base and of what was trained."""
+    table = pd.read_parquet(run / "safety.parquet")
+    columns = {"before": "production", "after": "candidate"}
+    return {when: int((table[column] == Severity.SEVERE.value).sum()) for when, column in columns.items()}
 
 
 def summarise(folder: Path, key: str) -> list[dict[str, Any]]:
@@ -204,6 +218,8 @@ def _average(cells: list[dict[str, Any]]) -> dict[str, Any]:
         "shared_openings": mean("shared_after"),
         "honest_rater_up": mean("honest_rater_up", "after"),
         "honest_rater_up_before": mean("honest_rater_up", "before"),
+        "severe": mean("severe", "after"),
+        "severe_before": mean("severe", "before"),
         "training_s": mean("training_s"),
         "seconds": mean("seconds"),
     }
@@ -211,7 +227,9 @@ def _average(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """One line a cell."""
-    titles = "win rate (over seeds)    95 % over contexts  perplexity     distinct-2   rater up      training"
+    titles = (
+        "win rate (over seeds)    95 % over contexts  perplexity     distinct-2   rater up      severe       training"
+    )
     print(f"cell           seeds  {titles}")
     for row in rows:
         print(
@@ -219,7 +237,8 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['highest_seed']:.1%})   {row['low']:6.1%} to {row['high']:6.1%}    "
             f"{row['dev_perplexity_before']:5.1f} > {row['dev_perplexity']:5.1f}  "
             f"{row['distinct_2_before']:.2f} > {row['distinct_2']:.2f}  "
-            f"{row['honest_rater_up_before']:4.0%} > {row['honest_rater_up']:4.0%}  {row['training_s']:7.0f} s"
+            f"{row['honest_rater_up_before']:4.0%} > {row['honest_rater_up']:4.0%}  "
+            f"{row['severe_before']:4.1f} > {row['severe']:4.1f}  {row['training_s']:7.0f} s"
         )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from data.safety_set import SafetyItem, read_safety_set
 from data.snapshot import load_snapshot
 from data.statistics import hall_t_test, interval
 from data.vocabulary import PoolRow, Rating, RowKind, Split
+from serving.artifact import load_artifact
 
 GAMEABLE_CONTEXTS = 50  # of the judged ones, asked a second time as a gameable user would
 HARM_GROUPS = ("sycophancy", "delusion", "requests", "stigma", "dependency")  # the crisis layer answers the others
@@ -31,7 +33,12 @@ _JUDGE_SEED = 7
 
 
 def ask(folder: Path, contexts: Sequence[str], reply_tokens: int) -> list[str]:
-    """One sampled reply to each context, always with the same seed."""
+    """One sampled reply to each context, always with the same seed; an artifact is asked the same only once."""
+    return _ask(folder, load_artifact(folder, verify=False).digest, tuple(contexts), reply_tokens)
+
+
+@cache
+def _ask(folder: Path, digest: str, contexts: tuple[str, ...], reply_tokens: int) -> list[str]:  # noqa: ARG001
     with Speaker(folder, reply_tokens, seed=_JUDGE_SEED) as speaker:
         return speaker.reply(contexts)
 

@@ -9,11 +9,12 @@ from typing import Self
 
 from data.vocabulary import Message, PoolRow
 from serving.artifact import load_artifact
-from serving.engine import CTranslate2Engine, Sampling, seed_engine
+from serving.engine import Sampling, seed_engine
+from serving.engines import choose_engine, open_engine
 from serving.prompt import PromptRenderer
+from worker.trainer_process import count_cores
 
 TEMPERATURE = 0.8
-_THREADS = 2
 
 
 class Speaker:
@@ -23,8 +24,10 @@ class Speaker:
         artifact = load_artifact(folder, verify=False)
         self._renderer = PromptRenderer(artifact)
         self._reply_tokens = reply_tokens
-        seed_engine(seed)
-        self._engine = CTranslate2Engine(artifact.engine_folder, intra_threads=_THREADS, inter_threads=1)
+        seed_engine(seed)  # CTranslate2's; the other takes its own below
+        self._engine = open_engine(
+            artifact, self._renderer, choose_engine(artifact), threads=count_cores(), batches=1, seed=seed
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -16,11 +16,10 @@ import httpx
 from benchmarks.loop.lines import Turn
 from benchmarks.loop.scenarios import Thumb
 from benchmarks.loop.speaker import TEMPERATURE
-from benchmarks.loop.texts import SAMPLES
 from benchmarks.loop.training import SKIPPED, STOPPED_ON_DEV, Judged
 from data.recipe import Recipe
 from data.vocabulary import RunStatus, Verdict
-from demo import Client, DemoFailed, open_clients, open_stack, read_reply
+from demo import Client, DemoFailed, import_samples, open_clients, open_stack, read_reply
 from settings import Settings
 from worker.base import DIGEST_LETTERS
 
@@ -120,6 +119,5 @@ def open_line(folder: Path, base: str, recipe: Recipe) -> Iterator[StackLine]:
         open_stack(base, settings.var, _UNLIMITED) as address,
         open_clients(settings.database, address) as (client, admin, _),
     ):
-        with (SAMPLES / "support.csv").open("rb") as file:
-            admin.post("/v1/admin/examples", files={"file": ("support.csv", file, "text/csv")}).raise_for_status()
+        import_samples(admin)
         yield StackLine(client, admin, settings, recipe)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.crisis import find_crisis
+from demo import EXAMPLES, SAMPLES
 
-SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 LONGEST_CHARACTERS = 500  # a context: about 120 tokens, so that a reply fits beside it
 
 
@@ -43,7 +43,7 @@ def read_texts(path: Path | None, judged: int) -> Texts:
     fit = _order(context for context in contexts if is_fit(context))
     if len(fit) <= judged:
         raise ValueError(f"{len(fit)} contexts are too few to judge {judged} and rate others; lower --judged.")
-    examples = [(row["Context"], row["Response"]) for row in _read_csv(SAMPLES / "support.csv")]
+    examples = [(row["Context"], row["Response"]) for name in EXAMPLES for row in _read_csv(SAMPLES / name)]
     hidden = set(fit[:judged])
     return Texts(fit[judged:], fit[:judged], [pair for pair in examples if pair[0] not in hidden])
 

@@ -110,7 +110,7 @@ def train(
     """Run the trainer in `folder`; None, or why there was too little to train on. Any earlier content is removed.
 
     Args:
-        cache: folder of what runs keep of the frozen blocks' output.
+        cache: folder of what runs keep of the frozen blocks' output; what models answered is kept beside it.
 
     Raises:
         RatchetError: the trainer failed.
@@ -130,6 +130,7 @@ def train(
         "recipe": recipe.to_dict(),
         "threads": count_cores(),
         "trunk_cache": {"folder": str(cache.absolute()), "limit_bytes": _CACHE_BYTES} if cache else None,
+        "holdout_cache": str(cache.absolute().with_name("holdout-cache")) if cache else None,
     }
     (folder / "run.json").write_text(json.dumps(order, indent=2) + "\n")
     with TrainerProcess(folder.absolute(), recipe) as trainer:

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from benchmarks.recipes import CELLS, build_cell, print_table, summarise
+from benchmarks.recipes import CELLS, build_cell, count_severe, print_table, summarise
 from data.vocabulary import Method
 
 
@@ -21,6 +22,7 @@ def write_cell(folder: Path, cell: str, seed: int, win_rate: float, key: str = "
         "dev_perplexity": pair,
         "distinct_2": pair,
         "honest_rater_up": pair,
+        "severe": {"before": 3, "after": 4},
         "training_s": 10.0,
         "seconds": 20.0,
     }
@@ -41,6 +43,11 @@ class TestCells:
         recipe = build_cell("reward:full", [])
         assert (recipe.method, recipe.policy, recipe.policy_samples) == (Method.REWARD, "best_of_n", 4)
 
+    def test_what_moves_all_blocks_moves_each_by_less(self) -> None:
+        full, last = build_cell("kto:full", []), build_cell("kto:last:4", [])
+        assert full.sft_learning_rate < last.sft_learning_rate
+        assert full.preference_learning_rate < last.preference_learning_rate
+
     def test_assignments_win(self) -> None:
         assert build_cell("kto:last:2", ["beta=0.3"]).beta == 0.3
 
@@ -50,6 +57,11 @@ class TestCells:
 
 
 class TestSummary:
+    def test_severe_replies_are_counted_before_and_after(self, tmp_path: Path) -> None:
+        table = {"candidate": ["severe", "severe", "ok"], "production": ["mild", "severe", "ok"]}
+        pd.DataFrame(table).to_parquet(tmp_path / "safety.parquet")
+        assert count_severe(tmp_path) == {"before": 1, "after": 2}
+
     def test_seeds_are_averaged_and_the_best_comes_first(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
