@@ -19,6 +19,7 @@ from data.recipe import Recipe, build_recipe
 from data.snapshot import save_snapshot
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
 from data.vocabulary import PoolRow, RowKind, SnapshotRow, Split, Verdict
+from worker.evidence import load_evidence
 from worker.gate import decide
 from worker.scores import load_scores
 from worker.trainer_process import TrainerProcess, count_cores
@@ -146,6 +147,6 @@ def judge(folder: Path, recipe: Recipe, consultation: int) -> Judged:
     if dev.exists():
         return Judged(verdict=STOPPED_ON_DEV, sentence=json.loads(dev.read_text())["sentence"])
     paired, rated = load_scores(folder / "scores.parquet")
-    decision = decide(paired, rated, recipe.margins, consultation)
+    decision = decide(paired, rated, recipe.margins, consultation, load_evidence(folder), mode=recipe.gate_mode)
     sentence = decision.reasons[0].sentence if decision.reasons else ""
     return Judged(verdict=decision.verdict.value, sentence=sentence, p=decision.p, alpha=decision.alpha)
