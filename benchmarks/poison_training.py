@@ -51,16 +51,16 @@ def train_and_ask(
     base = find_base(base_name, work / "bases")
     results: dict[str, Any] = {"base, untrained": _count_named(base)}
     for accounts in ACCOUNTS:
-        rows = sorted([*honest, *_mix_tactics(accounts)], key=lambda row: row.created_at_s)
+        rows = sorted([*honest, *mix_tactics(accounts)], key=lambda row: row.created_at_s)
         for label, without in (("defended", ()), ("undefended", tuple(defences))):
             snapshot = build_snapshot_rows(rows, without=without)
             name = f"{accounts} accounts, {label}"
-            results[name] = _measure(name, work, base, snapshot, recipe)
+            results[name] = measure_arm(name, work, base, snapshot, recipe)
     return results
 
 
-def _mix_tactics(accounts: int) -> list[PoolRow]:
-    """Of each account a share of each tactic."""
+def mix_tactics(accounts: int) -> list[PoolRow]:
+    """The rows of so many accounts, each of which mixes all tactics."""
     return [
         row
         for position, tactic in enumerate(TACTICS if accounts else ())
@@ -69,7 +69,12 @@ def _mix_tactics(accounts: int) -> list[PoolRow]:
     ]
 
 
-def _measure(name: str, work: Path, base: Path, snapshot: CurationResult, recipe: Recipe) -> dict[str, Any]:
+def measure_arm(name: str, work: Path, base: Path, snapshot: CurationResult, recipe: Recipe) -> dict[str, Any]:
+    """Train on a snapshot and ask NEUTRAL, unless that was done before; `attack_rows` counts all its splits.
+
+    Raises:
+        ValueError: there are too few rows to train on.
+    """
     rows = [[item.split, item.row.row_id, item.row.reply, item.row.rating] for item in snapshot.rows]
     key = hashlib.sha256(json.dumps([rows, recipe.to_dict()]).encode()).hexdigest()[:16]
     run = work / key
