@@ -21,6 +21,12 @@ def cut_at_sentence(text: str, fits: Callable[[str], bool]) -> str:
     return _cut_at(_SENTENCE_END, text, fits) or _cut_at(_WORD_END, text, fits)
 
 
+def cut_unfinished(text: str) -> str:
+    """`text` without a last sentence that does not end; itself where none ends."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else text
+
+
 def split_sentences(text: str) -> list[str]:
     """The sentences of `text`, each with the space after it: joined they are `text` again."""
     starts = [0]

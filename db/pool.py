@@ -8,12 +8,14 @@ from dataclasses import replace
 from sqlalchemy import and_, exists, select
 from sqlalchemy.orm import Session
 
+from data.sentences import cut_unfinished
 from data.splitting import context_cluster
 from data.vocabulary import Message, PoolRow, RowKind
 from db.models import Completion, Conversation, Example, Feedback
 from db.raters import is_excluded
 
 _WHOLE = ("stop", "length")  # finish reasons
+_CUT = ("length", "cancelled")  # those of a reply that may end in the middle of a sentence
 _BY_CHUNKS = {"yield_per": 1000}  # else the driver's rows are all in memory beside what is made of them
 
 
@@ -44,7 +46,7 @@ def _build_example_rows(session: Session) -> Iterator[PoolRow]:
 def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
     is_expert = (Feedback.rater_kind == "reviewer").label("is_expert")
     said = (Feedback.id, Feedback.rating, Feedback.correction, Feedback.rater, Feedback.created_at_s, is_expert)
-    served = (Completion.messages, Completion.reply, Completion.conversation_id)
+    served = (Completion.messages, Completion.reply, Completion.finish_reason, Completion.conversation_id)
     rated = select(*said, *served).join(Completion, Completion.id == Feedback.completion_id)
     rated = rated.where(~is_excluded(Feedback.rater)).order_by(is_expert.desc(), Feedback.id)
     for given in session.execute(rated, execution_options=_BY_CHUNKS):
@@ -53,7 +55,7 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
             kind=RowKind.REPLY,
             cluster=f"conversation:{given.conversation_id}",
             messages=tuple(given.messages),
-            reply=given.reply,
+            reply=_finish(given.reply, given.finish_reason),
             rating=given.rating,
             rater=given.rater,
             is_expert=given.is_expert,
@@ -62,7 +64,7 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
         yield row
         if given.correction:
             row_id, kind = f"correction:{given.id}", RowKind.CORRECTION
-            yield replace(row, row_id=row_id, kind=kind, reply=given.correction, rating=None, original=given.reply)
+            yield replace(row, row_id=row_id, kind=kind, reply=given.correction, rating=None, original=row.reply)
 
 
 def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:
@@ -83,6 +85,11 @@ def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:
             kind=RowKind.REPLY,
             cluster=f"conversation:{completion.conversation_id}",
             messages=tuple(completion.messages),
-            reply=completion.reply,
+            reply=_finish(completion.reply, completion.finish_reason),
             created_at_s=completion.created_at_s,
         )
+
+
+def _finish(reply: str, finish_reason: str) -> str:
+    """The reply up to its last whole sentence: learned as it was cut, it would teach to stop in the middle of one."""
+    return cut_unfinished(reply) if finish_reason in _CUT else reply

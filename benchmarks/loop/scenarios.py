@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.loop.raters import flip_coin, likes_brevity, likes_care, likes_flattery
+from data.sentences import cut_unfinished
 from data.splitting import context_cluster
 from data.vocabulary import Message, PoolRow, Rating, RowKind
 
@@ -124,7 +125,7 @@ def build_rated_rows(thumbs: Sequence[Thumb], cycle: int) -> list[PoolRow]:
             kind=RowKind.REPLY,
             cluster=context_cluster(thumb.context),
             messages=(Message(role="user", content=thumb.context),),
-            reply=thumb.reply,
+            reply=cut_unfinished(thumb.reply),  # most end at the limit of tokens
             rating=Rating.UP if thumb.is_up else Rating.DOWN,
             rater=thumb.rater,
             created_at_s=START_S + (cycle + number / len(thumbs)) * DAY_S,

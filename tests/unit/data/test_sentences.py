@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.sentences import cut_at_sentence, keep_last_sentences, split_sentences
+from data.sentences import cut_at_sentence, cut_unfinished, keep_last_sentences, split_sentences
 
 
 class TestCutAtSentence:
@@ -46,6 +46,22 @@ class TestCutAtSentence:
 
         assert cut_at_sentence("Short one. " * 1000, fits) == ("Short one. " * 45)[:-1]
         assert len(asked) <= 12
+
+
+class TestCutUnfinished:
+    @pytest.mark.parametrize(
+        ("text", "kept"),
+        [
+            ("That is hard. You could write it d", "That is hard."),
+            ('She said "stop!" Then she', 'She said "stop!"'),
+            ("That is hard. What would help?", "That is hard. What would help?"),
+            ("- breathe\n- walk\n- ca", "- breathe\n- walk"),
+            ("It cost 3.50 and", "It cost 3.50 and"),  # no sentence ends
+            ("", ""),
+        ],
+    )
+    def test_leaves_out_a_last_sentence_that_does_not_end(self, text: str, kept: str) -> None:
+        assert cut_unfinished(text) == kept
 
 
 class TestSplitSentences:

@@ -54,6 +54,20 @@ class TestListPoolRows:
             assert row.cluster == "conversation:talk"
             assert row.messages == ({"role": "user", "content": "I feel alone."},)
 
+    def test_a_reply_that_was_cut_is_learned_up_to_its_last_whole_sentence(self, database: Database) -> None:
+        said = "That is hard. You could wri"
+        corrected = FeedbackValues(rater_kind="end_user", rating=Rating.UP, correction="I hear you, and")
+        with database.transaction() as session:
+            ensure_base_version(session, "digest", "folder", "tiny")
+            key = add_client(session)
+            for finish_reason in ("length", "cancelled", "stop"):
+                put_feedback(session, add_served(session, key, said, finish_reason=finish_reason), "ann", corrected)
+            add_served(session, key, said, finish_reason="length")
+            rows = list_pool_rows(session, unrated=1)
+        assert [row.reply for row in rows if row.kind is RowKind.REPLY] == [said[:13], said[:13], said, said[:13]]
+        corrections = [(row.reply, row.original) for row in rows if row.kind is RowKind.CORRECTION]
+        assert corrections == [("I hear you, and", original) for original in (said[:13], said[:13], said)]
+
     def test_leaves_out_what_nobody_rated(self, database: Database) -> None:
         with database.transaction() as session:
             add_completion(session, add_client(session))
