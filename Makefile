@@ -109,5 +109,5 @@ bench-loop: setup  ## Simulated raters over several cycles, judged by rules that
 bench-recipes: setup  ## Which training wins from 600 ratings, three seeds each (hours; goes on where it was stopped)
 	$(BIN)/python -m benchmarks.recipes
 
-bench-gate-trained: setup  ## False promotions among 66 pairs of 12 really trained models (half an hour; goes on where it was stopped)
+bench-gate-trained: setup  ## False promotions among 84 decisions on 8 really trained models (half an hour; goes on where it was stopped)
 	$(BIN)/python -m benchmarks.gate_trained

@@ -1,14 +1,14 @@
 """False promotions on really trained candidates: pairs of models of one recipe whose seeds alone differ.
 
-    python -m benchmarks.gate_trained [--base smollm2-135m] [--models 12] [--ratings 300] [--work DIR]
+    python -m benchmarks.gate_trained [--base smollm2-135m] [--models 8] [--draws 3] [--ratings 300] [--work DIR]
 
 Every model is trained from the base on the same rows with a seed of its own, and answers the same hold-out. The gate
-decides every pair of them (66 of 12 models) twice, with independent coins:
+decides on every pair of them (28 of 8 models), with independent coins:
 
-- `conversations`: a coin for each conversation, and for each item of the safety set, says which of the two models is
-  the candidate there. Whatever the models are, neither side is better: every promotion is a false one, and the
-  differences are those of really trained models, with their skew.
-- `models`: one coin for the pair. Two seeds are two different models, and one may be better: rows that neither
+- `conversations`, `--draws` times: a coin for each conversation, and for each item of the safety set, says which of the
+  two models is the candidate there. Whatever the models are, neither side is better: every promotion is a false one,
+  and the differences are those of really trained models, with their skew.
+- `models`, once: one coin for the pair. Two seeds are two different models, and one may be better: rows that neither
   training nor the gate has seen (the dev split) tell whether the promoted one has the lower perplexity there, too.
 
 Dev rows are left out of the runs. A finished model has its tables under `--work`; a call goes on where the last ended.
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         train_once(folder, base, result, dataclasses.replace(recipe, seed=seed), options.work)
     pairs = list(itertools.combinations(models, 2))
     figures = {
-        "conversations": summarise([decide_by_conversation(*pair, recipe) for pair in pairs]),
+        "conversations": summarise(
+            [decide_by_conversation(*pair, recipe, draw) for pair in pairs for draw in range(options.draws)]
+        ),
         "models": summarise([decide_by_model(*pair, recipe) for pair in pairs]),
     }
     print_table(figures)
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="smollm2-135m", help="a base model, or a folder that holds one")
-    parser.add_argument("--models", type=int, default=12)
+    parser.add_argument("--models", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=3, help="decisions on a pair with a coin for each conversation")
     parser.add_argument("--ratings", type=int, default=300)
     parser.add_argument("--contexts", type=Path, help="CSV with the column Context; counsel-chat where it is there")
     parser.add_argument("--recipe", nargs="+", default=[], metavar="KEY=VALUE")
@@ -121,9 +124,9 @@ def measure_fresh(artifact: Path, rows: Sequence[PoolRow], recipe: Recipe) -> li
         return speaker.measure_log_perplexity(rows)
 
 
-def decide_by_conversation(one: Path, other: Path, recipe: Recipe) -> dict[str, Any]:
+def decide_by_conversation(one: Path, other: Path, recipe: Recipe, draw: int = 0) -> dict[str, Any]:
     """The gate's answer where a coin for each conversation says which model is the candidate."""
-    generator = np.random.default_rng([_number(one), _number(other)])
+    generator = np.random.default_rng([_number(one), _number(other), draw])
     coins: dict[str, bool] = {}
 
     def is_swapped(label: str) -> bool:
