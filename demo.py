@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 EXAMPLES = ("support.csv", "boundaries.csv")  # how to answer, and how to disagree kindly
+DEMO_EXAMPLES = EXAMPLES[:1]  # with both it would take more than a quarter of an hour
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
 RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 40
@@ -131,9 +132,9 @@ def run_demo(console: Console) -> int:
     return 0 if report["failed_requests"] == 0 else 1
 
 
-def import_samples(admin: httpx.Client) -> None:
-    """Send our examples, and those that show how to disagree kindly (`data/samples`), as an admin would."""
-    for name in EXAMPLES:
+def import_samples(admin: httpx.Client, names: Sequence[str] = EXAMPLES) -> None:
+    """Send files of `data/samples`, as an admin would."""
+    for name in names:
         with (SAMPLES / name).open("rb") as file:
             admin.post("/v1/admin/examples", files={"file": (name, file, "text/csv")}).raise_for_status()
 
@@ -141,7 +142,7 @@ def import_samples(admin: httpx.Client) -> None:
 def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dict[str, Any]:
     contexts = _read_contexts()
     rated, unseen = contexts[:RATED], contexts[RATED : RATED + UNSEEN]
-    import_samples(admin)
+    import_samples(admin, DEMO_EXAMPLES)
     console.print(f"A simulated rater with a hidden preference rates {len(rated)} replies.")
     with ThreadPoolExecutor(STREAMS) as pool:
         ups = list(
