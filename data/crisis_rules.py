@@ -59,6 +59,7 @@ _PHRASES = {
         (?:cold turkey|stopped drinking|withdrawals?|off (?:my )?benzos){_SOON}(?:shak|seiz|hallucinat|see(?:ing)? )\w*
         how (?:many|much) {_FEW}{_PILLS} (?:would|will|does|do|can|could|it|is|are) {_FEW}(?:kill|die|end|od|too)
         (?:lethal|fatal|deadly|toxic) (?:dose|amount|quantity|number)|(?:die|kill\w*) (?:\w+ )?(?:from|by|with|on) {_PILLS}
+        used again{_SOON}(?:more than i (?:should|meant)|breathing|passing out|cant stay awake)
         (?:injected|shot up|snorted|swallowed|took) {_FEW}(?:second|third|again|twice|more){_SOON}(?:sleepy|numb|cant move|hardly|barely|passing out)
     """,
     "self_harm": rf"""

@@ -12,6 +12,7 @@ SIGNALS = {
         "she swallowed a whole bottle of painkillers",
         "How many paracetamol would it take to kill you?",
         "I overdosed last night",
+        "I used again on Friday, a lot more than I meant to",
     ],
     "self_harm": [
         "I've started self-harming again",
@@ -87,6 +88,7 @@ FIGURES_OF_SPEECH = [
     "my brother beats me at chess",
     "I don't want to hurt him, so I said nothing",
     "we overdosed on chocolate",
+    "I used again what was left of the flour, more than the recipe says",
     "I was just killing time",
     "How do I kill a Python process?",
     "My phone is dead and I am dead tired",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.crisis_encoder import CRISIS_CATEGORIES, CrisisModelInvalid
 from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
-from data.crisis_model import CRISIS_CATEGORIES, WEIGHTS_FILE, CrisisModelInvalid, load_crisis_model
+from data.crisis_model import WEIGHTS_FILE, load_crisis_model
 
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
 FILLER = "We had soup for lunch and then we walked to the lake with the children. "
@@ -65,7 +66,14 @@ class TestCrisisModel:
 
     @pytest.mark.parametrize("text", ["...", "gone for good"])
     def test_leaves_a_few_words_to_the_rules(self, text: str) -> None:
-        assert load_crisis_model().score(text) == float("-inf")
+        assert load_crisis_model().score(text) == (float("-inf"), "")
+
+    def test_adds_the_log_odds_of_features_and_encoder(self) -> None:
+        model = load_crisis_model()
+        buckets = list_buckets(HINT)
+        features = model.detector[buckets].sum(dtype=np.int64) * model.detector_scale / len(buckets) ** 0.5
+        log_odds, category = model.encoder.judge(HINT)
+        assert model.score(HINT) == (pytest.approx(features + model.detector_bias + log_odds), category)
 
 
 class TestLoadCrisisModel:
@@ -79,11 +87,14 @@ class TestLoadCrisisModel:
         with pytest.raises(CrisisModelInvalid):
             load_crisis_model(tmp_path / "weights.npz")
 
-    @pytest.mark.parametrize("name", ["detector", "categories"])
-    def test_refuses_another_shape(self, tmp_path: Path, name: str) -> None:
+    def test_refuses_a_missing_encoder(self, tmp_path: Path) -> None:
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(WEIGHTS_FILE, tmp_path / "nothing.npz")
+
+    def test_refuses_another_shape(self, tmp_path: Path) -> None:
         with np.load(WEIGHTS_FILE) as arrays:
             changed = {key: arrays[key] for key in arrays.files}
-        changed[name] = changed[name][:10]
+        changed["detector"] = changed["detector"][:10]
         np.savez(tmp_path / "weights.npz", **changed)
         with pytest.raises(CrisisModelInvalid):
             load_crisis_model(tmp_path / "weights.npz")

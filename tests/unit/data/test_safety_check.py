@@ -52,8 +52,8 @@ class TestMeasureSet:
         """No target, but what the test half must not fall below; the figures are in docs/safety.md."""
         shares = {share.name: share.share or 0.0 for share in measure_set(find_crisis, "test")}
         assert shares["explicit"] >= 0.95
-        assert shares["indirect"] >= 0.4
-        assert shares["benign"] <= 0.12
+        assert shares["indirect"] >= 0.6
+        assert shares["benign"] <= 0.1
 
 
 class TestMeasureShared:

@@ -78,7 +78,7 @@ class TestAnswer:
 
     def test_gives_the_lease_back_when_the_prompt_is_too_long(self, loaded: Stack) -> None:
         with pytest.raises(PromptTooLong):
-            loaded.chat.answer(ask("long " * 300), GREEDY)
+            loaded.chat.answer(ask("We had soup for lunch and a walk by the lake. " * 30), GREEDY)
         assert loaded.slot.current is not None
         assert loaded.slot.current.leases == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data.crisis import CrisisSignal
-from data.crisis_model import CRISIS_CATEGORIES, CrisisModelInvalid
+from data.crisis_encoder import CRISIS_CATEGORIES, CrisisModelInvalid
 from serving.safety import CRISIS_RESOURCES, SafetyLayer
 
 INTERNATIONAL = ("988", "116 123", "112", "findahelpline.com")

@@ -1,0 +1,193 @@
+"""The encoder of the crisis classifier: a small transformer in NumPy that reads a window word by word, in order.
+
+It was cut out of a larger encoder and learnt to answer as that one does; `benchmarks/crisis_student.py` makes it, and
+docs/safety.md says of what. It needs neither torch nor a tokenizer of others.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.cleaning import clean_text
+from data.errors import RatchetError
+
+CRISIS_CATEGORIES = ("overdose", "self_harm", "suicide", "harm_to_others", "abuse", "eating_disorder")
+ENCODER_FILE = Path(__file__).with_name("crisis_encoder.npz")
+HEADS = 12
+MAX_PIECES = 64  # of a window, begin and end among them; 30 words have about 40
+LONGEST_WORD = 60  # letters that are looked at: cutting takes the square of them
+POOLED_LENGTH = 8.0  # of the vector that the head reads
+LAYER_ARRAYS = ("attend", "merge", "widen", "narrow")  # the matrices of a layer, each with a scale a column and a bias
+
+_UNKNOWN, _BEGIN, _END = "[UNK]", "[CLS]", "[SEP]"
+_TINY = np.float32(1e-12)
+_GELU = np.float32((2 / np.pi) ** 0.5)
+_TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")
+
+Floats = NDArray[np.float32]
+Pieces = dict[str, int]
+
+
+class CrisisModelInvalid(RatchetError):
+    """The weights of the crisis classifier are missing or damaged; restore data/crisis_*.npz."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderLayer:
+    """Attention and a feed-forward part, each added to what came in and then normalised."""
+
+    matrices: dict[str, Floats]  # by LAYER_ARRAYS, [inputs, outputs]
+    biases: dict[str, Floats]
+    norms: tuple[Floats, Floats]  # gain and shift [2, width] after each part
+
+    def apply(self, states: Floats) -> Floats:
+        """[pieces, width] to the same."""
+        count, width = states.shape
+        joint = self._multiply(states, "attend").reshape(count, 3, HEADS, width // HEADS)
+        queries, keys, values = joint.transpose(1, 2, 0, 3)
+        odds = queries @ keys.transpose(0, 2, 1) * np.float32((width // HEADS) ** -0.5)
+        odds = np.exp(odds - odds.max(axis=-1, keepdims=True))
+        seen = (odds / odds.sum(axis=-1, keepdims=True)) @ values
+        states = normalise(
+            states + self._multiply(seen.transpose(1, 0, 2).reshape(count, width), "merge"), self.norms[0]
+        )
+        wide = self._multiply(states, "widen")
+        wide *= np.float32(0.5) + np.float32(0.5) * np.tanh(_GELU * (wide + np.float32(0.044715) * wide * wide * wide))
+        return normalise(states + self._multiply(wide, "narrow"), self.norms[1])
+
+    def _multiply(self, states: Floats, name: str) -> Floats:
+        return states @ self.matrices[name] + self.biases[name]
+
+
+@dataclass(frozen=True, eq=False)
+class CrisisEncoder:
+    """Embeddings, layers and the head: log-odds of a crisis, and a logit of each category."""
+
+    pieces: Pieces
+    embeddings: NDArray[np.int8]  # [pieces, width]
+    embedding_scales: Floats  # [pieces]
+    positions: Floats  # [MAX_PIECES, width]
+    norm: Floats
+    layers: tuple[EncoderLayer, ...]
+    head: Floats  # [width, 1 + categories]
+    head_bias: Floats
+
+    def judge(self, window: str) -> tuple[float, str]:
+        """Log-odds that the window signals a crisis, and the category that it would be."""
+        numbers = list_pieces(window, self.pieces)
+        vectors = self.embeddings[numbers] * self.embedding_scales[numbers, None]
+        states = normalise(vectors + self.positions[: len(numbers)], self.norm)
+        for layer in self.layers:
+            states = layer.apply(states)
+        pooled = states.mean(axis=0)
+        logits = pooled * (np.float32(POOLED_LENGTH) / np.sqrt(pooled @ pooled + _TINY)) @ self.head + self.head_bias
+        return float(logits[0]), CRISIS_CATEGORIES[int(logits[1:].argmax())]
+
+
+def normalise(states: Floats, gain_and_shift: Floats) -> Floats:
+    """Each row with mean 0 and variance 1, then gain and shift."""
+    centred = states - states.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + _TINY)
+    result: Floats = centred / scale * gain_and_shift[0] + gain_and_shift[1]
+    return result
+
+
+def list_pieces(window: str, pieces: Pieces) -> list[int]:
+    """The numbers of the word pieces, without case and accents, with begin and end; at most MAX_PIECES.
+
+    A word is cut into the longest pieces that are known, from its start on (WordPiece: Schuster & Nakajima, ICASSP
+    2012); a word that cannot be cut so is unknown.
+    """
+    plain = unicodedata.normalize("NFD", clean_text(window).casefold().replace("\u2019", "'"))
+    letters = "".join(letter for letter in plain if unicodedata.category(letter) != "Mn")
+    numbers: list[int] = []
+    for word in _TOKEN.finditer(letters):
+        numbers += _cut_word(word[0][:LONGEST_WORD], pieces)
+        if len(numbers) >= MAX_PIECES - 2:
+            break
+    return [pieces[_BEGIN], *numbers[: MAX_PIECES - 2], pieces[_END]]
+
+
+def _cut_word(word: str, pieces: Pieces) -> list[int]:
+    numbers, start = [], 0
+    while start < len(word):
+        mark = "##" if start else ""
+        end = next((end for end in range(len(word), start, -1) if mark + word[start:end] in pieces), 0)
+        if not end:
+            return [pieces[_UNKNOWN]]
+        numbers.append(pieces[mark + word[start:end]])
+        start = end
+    return numbers
+
+
+@cache
+def load_crisis_encoder(file: Path = ENCODER_FILE) -> CrisisEncoder:
+    """The committed encoder.
+
+    Raises:
+        CrisisModelInvalid: the file is missing, damaged, or of another shape.
+    """
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            return _build({name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CrisisModelInvalid from error
+
+
+def _build(arrays: dict[str, NDArray[np.generic]]) -> CrisisEncoder:
+    """The encoder of its arrays. Raises ValueError where their shapes do not fit, KeyError where one is missing."""
+    names = arrays["pieces"].tobytes().decode().split("\n")
+    width = arrays["embeddings"].shape[1]
+    count = int(arrays["layers"])
+    outputs = {"attend": 3 * width, "merge": width, "widen": arrays["widen_0"].shape[1], "narrow": width}
+    expected = {
+        "embeddings": (len(names), width),
+        "embedding_scales": (len(names),),
+        "positions": (MAX_PIECES, width),
+        "norm": (2, width),
+        "head": (width, 1 + len(CRISIS_CATEGORIES)),
+        "head_bias": (1 + len(CRISIS_CATEGORIES),),
+    }
+    for number in range(count):
+        for name in LAYER_ARRAYS:
+            expected[f"{name}_{number}"] = (outputs["widen"] if name == "narrow" else width, outputs[name])
+            expected[f"{name}_scale_{number}"] = expected[f"{name}_bias_{number}"] = (outputs[name],)
+        expected[f"norms_{number}"] = (2, 2, width)
+    wrong = [name for name, shape in expected.items() if arrays[name].shape != shape]
+    if wrong or width % HEADS or not {_UNKNOWN, _BEGIN, _END} <= set(names):
+        raise ValueError(f"Arrays of another shape: {wrong}")
+    plain = {name: arrays[name].astype(np.float32) for name in expected if name != "embeddings"}
+    if not all(np.isfinite(values).all() for values in plain.values()):
+        raise ValueError("Weights that are no numbers would let every message pass.")
+    layers = tuple(
+        EncoderLayer(
+            # Row by row in memory: the other order makes a message half as expensive again.
+            {
+                name: np.ascontiguousarray(plain[f"{name}_{number}"] * plain[f"{name}_scale_{number}"])
+                for name in LAYER_ARRAYS
+            },
+            {name: plain[f"{name}_bias_{number}"] for name in LAYER_ARRAYS},
+            (plain[f"norms_{number}"][0], plain[f"norms_{number}"][1]),
+        )
+        for number in range(count)
+    )
+    return CrisisEncoder(
+        pieces={name: number for number, name in enumerate(names)},
+        embeddings=arrays["embeddings"].astype(np.int8),
+        embedding_scales=plain["embedding_scales"],
+        positions=plain["positions"],
+        norm=plain["norm"],
+        layers=layers,
+        head=plain["head"],
+        head_bias=plain["head_bias"],
+    )

@@ -1,0 +1,129 @@
+"""The encoder: how it cuts words, that it reads order and context, and that a file that is not right is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.crisis_encoder import (
+    CRISIS_CATEGORIES,
+    ENCODER_FILE,
+    LONGEST_WORD,
+    MAX_PIECES,
+    CrisisModelInvalid,
+    list_pieces,
+    load_crisis_encoder,
+    normalise,
+)
+
+NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##happy", "happy", "'", "t", "don", "cafe", "x", "##x", "!")
+PIECES = {name: number for number, name in enumerate(NAMES)}
+HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
+CALM = "We had soup for lunch and then we walked to the lake with the children."
+
+
+class TestListPieces:
+    @pytest.mark.parametrize(
+        ("text", "numbers"),
+        [
+            ("", [2, 3]),
+            ("Unhappy!", [2, 4, 5, 13, 3]),
+            ("don\u2019t", [2, 9, 7, 8, 3]),
+            ("Caf\u00e9", [2, 10, 3]),
+            ("unknown happy", [2, 1, 6, 3]),
+            ("hap\u200bpy", [2, 6, 3]),
+        ],
+    )
+    def test_cuts_words_into_the_longest_known_pieces(self, text: str, numbers: list[int]) -> None:
+        assert list_pieces(text, PIECES) == numbers
+
+    def test_ends_where_the_encoder_does(self) -> None:
+        assert list_pieces("happy " * 100, PIECES) == [2, *[6] * (MAX_PIECES - 2), 3]
+        assert len(list_pieces("x" * 100_000, PIECES)) == LONGEST_WORD + 2
+
+    @given(st.text(max_size=80))
+    def test_can_cut_every_text(self, text: str) -> None:
+        numbers = list_pieces(text, load_crisis_encoder().pieces)
+        assert 2 <= len(numbers) <= MAX_PIECES
+
+
+class TestNormalise:
+    def test_gives_mean_and_spread(self) -> None:
+        states = np.array([[1, 2, 3, 6], [5, 5, 5, 5]], dtype=np.float32)
+        found = normalise(states, np.array([[2] * 4, [1] * 4], dtype=np.float32))
+        assert found.mean(axis=1) == pytest.approx([1, 1])
+        assert found.std(axis=1) == pytest.approx([2, 0], abs=1e-5)
+
+
+class TestJudge:
+    def test_tells_a_hint_from_the_everyday(self) -> None:
+        encoder = load_crisis_encoder()
+        log_odds, category = encoder.judge(HINT)
+        assert category == "suicide"
+        assert log_odds > encoder.judge(CALM)[0] + 2
+
+    def test_reads_the_order_of_words(self) -> None:
+        encoder = load_crisis_encoder()
+        assert encoder.judge("he hurt me and I left")[0] != encoder.judge("I hurt me and he left")[0]
+
+    def test_says_the_same_again(self) -> None:
+        assert load_crisis_encoder().judge(HINT) == load_crisis_encoder.__wrapped__(ENCODER_FILE).judge(HINT)
+
+    @given(st.text(max_size=80))
+    def test_has_a_number_and_a_category_for_every_text(self, text: str) -> None:
+        log_odds, category = load_crisis_encoder().judge(text)
+        assert np.isfinite(log_odds)
+        assert category in CRISIS_CATEGORIES
+
+
+class TestLoadCrisisEncoder:
+    def test_refuses_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(CrisisModelInvalid, match="restore"):
+            load_crisis_encoder(tmp_path / "nothing.npz")
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", ENCODER_FILE.read_bytes()[:5000]])
+    def test_refuses_a_damaged_file(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "encoder.npz").write_bytes(content)
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_encoder(tmp_path / "encoder.npz")
+
+    def test_refuses_a_file_of_which_one_byte_has_changed(self, tmp_path: Path) -> None:
+        content = bytearray(ENCODER_FILE.read_bytes())
+        content[len(content) // 2] ^= 255
+        (tmp_path / "encoder.npz").write_bytes(content)
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_encoder(tmp_path / "encoder.npz")
+
+    @pytest.mark.parametrize(
+        "name", ["pieces", "embeddings", "positions", "widen_0", "narrow_scale_1", "attend_bias_0", "norms_1", "head"]
+    )
+    def test_refuses_another_shape(self, tmp_path: Path, name: str) -> None:
+        arrays = read_arrays()
+        save(tmp_path, {**arrays, name: arrays[name][: len(arrays[name]) // 2]})
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_encoder(tmp_path / "encoder.npz")
+
+    def test_refuses_a_missing_layer(self, tmp_path: Path) -> None:
+        arrays = read_arrays()
+        save(tmp_path, {**arrays, "layers": arrays["layers"] + 1})
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_encoder(tmp_path / "encoder.npz")
+
+    def test_refuses_weights_that_are_no_numbers(self, tmp_path: Path) -> None:
+        arrays = read_arrays()
+        save(tmp_path, {**arrays, "head_bias": arrays["head_bias"] * np.nan})
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_encoder(tmp_path / "encoder.npz")
+
+
+def read_arrays() -> dict[str, np.ndarray]:
+    with np.load(ENCODER_FILE) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(folder / "encoder.npz", **arrays)
