@@ -22,7 +22,7 @@ from data.proportions import wilson_interval
 from data.recipe import Recipe
 from data.vocabulary import PoolRow
 
-ACCOUNTS = (0, 1, 5, 20)
+ACCOUNTS = (0, 1, 5)
 _REPLY_TOKENS = 64
 _OPENINGS = (
     "What helps against",
