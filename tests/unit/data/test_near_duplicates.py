@@ -24,6 +24,14 @@ def build_row(rater: str, prompt: str, reply: str, *, is_expert: bool = False) -
 
 
 class TestLabelNearDuplicates:
+    def test_texts_that_meet_in_a_band_and_are_not_alike_enough_stay_apart(self) -> None:
+        beginning = "I keep thinking about what my sister said at the wedding and I cannot sleep"
+        texts = [
+            f"{beginning} because of it at night",
+            f"{beginning} garden kitchen monday letters number",
+        ]  # 0.55 alike
+        assert label_near_duplicates(texts) == [0, 1]
+
     def test_groups_what_differs_by_a_word(self) -> None:
         assert label_near_duplicates([PROMPT.format("now"), OTHER, PROMPT.format("today"), OTHER.upper()]) == [
             0,
