@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.crisis_sources import misspell
+from benchmarks.crisis_sources import Row, misspell
 from benchmarks.crisis_teacher import Teacher, ask_teacher, learn, measure_loss, plan_batches
 from data.crisis_encoder import HEADS, LAYER_ARRAYS, MAX_PIECES, POOLED_LENGTH, Pieces, list_pieces
 
@@ -52,7 +52,6 @@ DRAWN: dict[str, tuple[int | None, float]] = {
     "comments": (None, 0.7),
 }
 
-Row = tuple[str, int, str]
 Lesson = tuple[
     str, int, float, NDArray[np.float32], NDArray[np.float16]
 ]  # text, label, weight, teacher's logits, vector

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
+from benchmarks.crisis_sources import Row
 from data.crisis_encoder import CRISIS_CATEGORIES, POOLED_LENGTH
 
 EPOCHS = 3
@@ -40,7 +41,6 @@ DRAWN: dict[str, tuple[int | None, float]] = {
     "samples": (350, 1.0),
 }
 
-Row = tuple[str, int, str]
 Weighed = tuple[str, int, float]  # text, label, weight in the loss
 
 

@@ -143,7 +143,7 @@ def decide_by_model(one: Path, other: Path, recipe: Recipe) -> dict[str, Any]:
     is_swapped = random.Random(f"coin {_number(one)} {_number(other)}").random() < 0.5
     told = _to_dict(_decide(one, other, recipe, lambda _: is_swapped))
     candidate, production = (np.array(json.loads((folder / FRESH).read_text())) for folder in (one, other))
-    gain = (candidate - production if is_swapped else production - candidate) if len(candidate) > 1 else np.zeros(2)
+    gain = candidate - production if is_swapped else production - candidate
     spread = float(gain.std(ddof=1)) / math.sqrt(len(gain))
     return told | {"unseen_gain": float(gain.mean()), "unseen_t": float(gain.mean()) / spread if spread else 0.0}
 

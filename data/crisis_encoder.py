@@ -138,9 +138,17 @@ def load_crisis_encoder(file: Path = ENCODER_FILE) -> CrisisEncoder:
         CrisisModelInvalid: the file is missing, damaged, or of another shape.
     """
     try:
+        return _build(read_arrays(file))
+    except (ValueError, KeyError) as error:
+        raise CrisisModelInvalid from error
+
+
+def read_arrays(file: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a file of weights. Raises CrisisModelInvalid where it is missing or damaged."""
+    try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            return _build({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CrisisModelInvalid from error
 
 

@@ -7,10 +7,7 @@ either. `benchmarks/crisis_classifier.py` trains both. What on, and how well it 
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.crisis_encoder import ENCODER_FILE, CrisisEncoder, CrisisModelInvalid, load_crisis_encoder
+from data.crisis_encoder import ENCODER_FILE, CrisisEncoder, CrisisModelInvalid, load_crisis_encoder, read_arrays
 from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
 
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
@@ -57,17 +54,16 @@ def load_crisis_model(file: Path = WEIGHTS_FILE, encoder_file: Path = ENCODER_FI
     Raises:
         CrisisModelInvalid: a file is missing, damaged, or of another shape.
     """
-    encoder = load_crisis_encoder(encoder_file)
+    encoder, arrays = load_crisis_encoder(encoder_file), read_arrays(file)
     try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
-            model = CrisisModel(
-                detector=arrays["detector"],
-                detector_scale=float(arrays["detector_scale"]),
-                detector_bias=float(arrays["detector_bias"]),
-                threshold=float(arrays["threshold"]),
-                encoder=encoder,
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        model = CrisisModel(
+            detector=arrays["detector"].astype(np.int8),
+            detector_scale=float(arrays["detector_scale"]),
+            detector_bias=float(arrays["detector_bias"]),
+            threshold=float(arrays["threshold"]),
+            encoder=encoder,
+        )
+    except (ValueError, TypeError, KeyError) as error:
         raise CrisisModelInvalid from error
     if model.detector.shape != (1 << BUCKET_BITS,):
         raise CrisisModelInvalid

@@ -91,6 +91,13 @@ class TestLoadCrisisModel:
         with pytest.raises(CrisisModelInvalid):
             load_crisis_model(WEIGHTS_FILE, tmp_path / "nothing.npz")
 
+    @pytest.mark.parametrize("name", ["detector", "threshold"])
+    def test_refuses_a_file_without_an_array(self, tmp_path: Path, name: str) -> None:
+        with np.load(WEIGHTS_FILE) as arrays:
+            np.savez(tmp_path / "weights.npz", **{key: arrays[key] for key in arrays.files if key != name})
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(tmp_path / "weights.npz")
+
     def test_refuses_another_shape(self, tmp_path: Path) -> None:
         with np.load(WEIGHTS_FILE) as arrays:
             changed = {key: arrays[key] for key in arrays.files}
