@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from data.preferences import build_pairs
+from data.sentences import cut_unfinished
 from data.vocabulary import SnapshotRow, Split
 from db.models import Completion, Conversation
 from db.pool import list_pool_rows
@@ -151,7 +152,9 @@ class TestCreateChatCompletion:
         assert response.json()["error"]["code"] == "context_length_exceeded"
 
     def test_gives_choices_that_are_rated_one_by_one(self, live: Live) -> None:
-        body = live.chat(n=2, temperature=1.5)
+        # A sampled reply may end at once by chance: ask again until both have been said in full.
+        asked = (live.chat(n=2, temperature=1.5) for _ in range(20))
+        body = next(body for body in asked if {each["finish_reason"] for each in body["choices"]} == {"length"})
         rows = [get_completion(live, completion_id) for completion_id in (body["id"], f"{body['id']}-1")]
         assert [row.reply for row in rows] == [choice["message"]["content"] for choice in body["choices"]]
         assert rows[0].reply != rows[1].reply
@@ -164,7 +167,7 @@ class TestCreateChatCompletion:
         with live.services.database.reading() as session:
             snapshot = [SnapshotRow(row=row, split=Split.TRAIN) for row in list_pool_rows(session)]
         [pair] = build_pairs(snapshot)
-        assert (pair.chosen, pair.rejected) == (rows[0].reply, rows[1].reply)
+        assert [pair.chosen, pair.rejected] == [cut_unfinished(row.reply) for row in rows]
 
     def test_counts_all_choices_against_the_limit_of_the_key(self, settings: Settings, artifacts: Artifacts) -> None:
         settings = settings.model_copy(update={"streams_per_key": 2})
