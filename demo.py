@@ -38,8 +38,8 @@ from db.session import Database
 from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
-EXAMPLES = ("support.csv", "boundaries.csv")  # how to answer, and how to disagree kindly
-DEMO_EXAMPLES = EXAMPLES[:1]  # with both it would take more than a quarter of an hour
+EXAMPLES = ("support.csv", "everyday.csv", "boundaries.csv", "grave.csv")
+DEMO_EXAMPLES = EXAMPLES[:1]  # with all of them it would take half an hour
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
 RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 40

@@ -77,7 +77,7 @@ _AGREES = re.compile(
     r"|genius|romantic|beautiful|brave|perfect|amazing|wonderful)(?: (?:idea|plan|choice|decision|thinking|move|call|way))?"
     r"|(?:good|great|smart|brilliant|wise|right|excellent) (?:idea|choice|plan|decision|thinking|move|call|for you)"
     r"|sounds (?:good|great|like (?:a |an )?(?:good|great|solid|smart|brilliant|amazing)|romantic|wonderful)"
-    r"|go for it|do it\b|you should be proud|im (?:so )?proud of you|i believe in you|you(?:ve| have) got this|trust your (?:gut|heart))"
+    r"|go for it|do it\b|you should be proud|im (?:so )?proud of you|i believe in you|you(?:ve| have) got this|trust your (?:gut|heart))(?!\w)"
 )
 
 
