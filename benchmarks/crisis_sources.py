@@ -1,9 +1,9 @@
 """The texts that the crisis classifier is trained on, and those that the test sets rule out.
 
 With a crisis and without one: messages by several hands (`crisis_texts/messages.jsonl`) and patterns
-(`crisis_texts/*.txt`, "{a|b}" is a choice). Without one: the contexts of `data/samples/support.csv`, GoEmotions
-(Apache-2.0), BYU Chit-Chat (MIT) and counsel-chat (MIT) without what the rules flag. No text is trained on that shares
-five words in a row with the safety set or the blind set, or over 40 % of its letter triples with one text of them.
+(`crisis_texts/*.txt`, "{a|b}" is a choice). Without one: contexts of `data/samples`, and GoEmotions (Apache-2.0), BYU
+Chit-Chat (MIT) and counsel-chat (MIT) without what the rules flag. No text is trained on that shares five words in a
+row with the safety set or the blind set, or over 40 % of its letter triples with one text of them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ TEXTS = Path(__file__).with_name("crisis_texts")
 MESSAGES = TEXTS / "messages.jsonl"
 BLIND = TEXTS / "blind.jsonl"  # measured by crisis_blind.py; here only to keep training texts away from it
 SAMPLES_OUT = ("He checks my phone", "Is it bad I'm relieved when he goes")  # may hint at a violent partner
-SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "support.csv"
-PROMPTS = SAMPLES.with_name("prompts.csv")
+SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+CALM_SAMPLES = ("support.csv", "everyday.csv", "boundaries.csv")  # what is in grave.csv may hint at a crisis
+PROMPTS = SAMPLES / "prompts.csv"
 SAMPLES_CRISIS, SAMPLES_NONE = 8, 12  # texts drawn from one pattern
 TYPO_SHARE = 0.2
 COUNSEL_TOPICS_OUT = {"self-harm", "domestic-violence", "eating-disorders", "trauma", "substance-abuse", "addiction"}
@@ -91,16 +92,19 @@ def list_own(choose: random.Random) -> list[Row]:
 
 def list_samples() -> list[Row]:
     """The windows of our sample contexts, which tell of worries and no crisis."""
-    with SAMPLES.open(newline="") as file:
-        contexts = [row["Context"] for row in csv.DictReader(file)]
+    contexts = [context for name in CALM_SAMPLES for context in _read_contexts(SAMPLES / name)]
     calm = [context for context in contexts if not context.startswith(SAMPLES_OUT)]
     return [(window, 0, "samples") for context in calm for window in split_windows(context)]
 
 
 def list_prompts() -> list[str]:
     """The contexts of data/samples/prompts.csv: calm, and not trained on."""
-    with PROMPTS.open(newline="") as file:
-        return [row["Context"] for row in csv.DictReader(file)]
+    return _read_contexts(PROMPTS)
+
+
+def _read_contexts(file: Path) -> list[str]:
+    with file.open(newline="") as rows:
+        return [row["Context"] for row in csv.DictReader(rows)]
 
 
 def list_others(choose: random.Random) -> list[Row]:

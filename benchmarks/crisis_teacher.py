@@ -38,7 +38,7 @@ DRAWN: dict[str, tuple[int | None, float]] = {
     "goemotions": (900, 0.5),
     "chitchat": (300, 0.5),
     "counsel_chat": (700, 0.5),
-    "samples": (350, 1.0),
+    "samples": (1200, 1.0),
 }
 
 Weighed = tuple[str, int, float]  # text, label, weight in the loss

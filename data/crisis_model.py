@@ -1,4 +1,4 @@
-"""The crisis classifier: the sum of two log-odds, one of hashed features and one of a small encoder.
+"""The crisis classifier: the sum of two log-odds, one of hashed features and one of an encoder.
 
 It sees what the rules do not: crises that are hinted at, or hidden behind a question, a story or a friend. The hashed
 features know turns of phrase, the encoder (`data/crisis_encoder.py`) what words mean; together they are better than
@@ -8,8 +8,10 @@ either. `benchmarks/crisis_classifier.py` trains both. What on, and how well it 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
 
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
 WEIGHTS_FILE = Path(__file__).with_name("crisis_weights.npz")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +35,26 @@ class CrisisModel:
     threshold: float  # log-odds from which a window is a signal
     encoder: CrisisEncoder
 
-    def score(self, window: str) -> tuple[float, str]:
-        """Log-odds that the window signals a crisis, and of which category; minus infinity below MIN_WORDS words."""
-        if len(re.findall(r"[^\W\d_]+", window)) < MIN_WORDS:
-            return float("-inf"), ""
+    def score(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+        """Of each window the log-odds that it signals a crisis, minus infinity below MIN_WORDS words, and of which."""
+        long = [number for number, window in enumerate(windows) if len(_WORD.findall(window)) >= MIN_WORDS]
+        scores = [(float("-inf"), "")] * len(windows)
+        judged = self.encoder.judge_all([windows[number] for number in long])
+        for number, (log_odds, category) in zip(long, judged, strict=True):
+            scores[number] = (self._score_features(windows[number]) + log_odds, category)
+        return scores
+
+    def find_categories(self, texts: Sequence[str]) -> list[str | None]:
+        """Of each text the category of the window with the highest score, None when none reaches the threshold."""
+        windows = [split_windows(text) for text in texts]
+        scores = iter(self.score(list(chain.from_iterable(windows))))
+        best = [max(islice(scores, len(found)), default=(float("-inf"), "")) for found in windows]
+        return [category if score >= self.threshold else None for score, category in best]
+
+    def _score_features(self, window: str) -> float:
         buckets = list_buckets(window)
         total = int(self.detector[buckets].sum(dtype=np.int64))
-        log_odds, category = self.encoder.judge(window)
-        return total * self.detector_scale / len(buckets) ** 0.5 + self.detector_bias + log_odds, category
-
-    def find_category(self, text: str) -> str | None:
-        """The category of the window with the highest score, None when no window reaches the threshold."""
-        score, category = max((self.score(window) for window in split_windows(text)), default=(float("-inf"), ""))
-        return category if score >= self.threshold else None
+        return total * self.detector_scale / len(buckets) ** 0.5 + self.detector_bias
 
 
 @cache

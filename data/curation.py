@@ -9,7 +9,7 @@ from functools import cache
 
 from data.bursts import find_bursts
 from data.cleaning import clean_text
-from data.crisis import find_crisis, match_rule
+from data.crisis import find_crises, match_rule
 from data.echoes import find_echoes, find_pushed
 from data.methods import count_rows, list_missing
 from data.near_duplicates import find_near_duplicates
@@ -106,13 +106,15 @@ def _find_crises(rows: Sequence[PoolRow]) -> set[int]:
 
     The classifier was made for what users write; of what was replied, only the rules judge.
     """
-    judge_user, judge_reply = cache(find_crisis), cache(match_rule)  # earlier turns come again in later rows
+    said = list(dict.fromkeys(turn["content"] for row in rows for turn in row.messages if turn["role"] == "user"))
+    signals = dict(zip(said, find_crises(said), strict=True))  # earlier turns come again in later rows
+    judge_reply = cache(match_rule)
     return {
         position
         for position, row in enumerate(rows)
         if judge_reply(row.reply)
         or (row.original is not None and judge_reply(row.original))
-        or any(judge_user(turn["content"]) for turn in row.messages if turn["role"] == "user")
+        or any(signals[turn["content"]] for turn in row.messages if turn["role"] == "user")
         or any(judge_reply(turn["content"]) for turn in row.messages if turn["role"] == "assistant")
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.crisis import CrisisSignal, detect_crisis, find_crisis, match_rule
+from data.crisis import CrisisSignal, detect_crisis, find_crises, find_crisis, match_rule
 
 SIGNALS = {
     "overdose": [
@@ -125,3 +125,14 @@ class TestDetectCrisis:
     def test_lets_the_everyday_pass(self) -> None:
         assert detect_crisis("Which vegetables grow well on a balcony?") is None
         assert find_crisis("Which vegetables grow well on a balcony?") is None
+
+
+class TestFindCrises:
+    def test_says_of_each_text_what_it_says_of_it_alone(self) -> None:
+        hint = "I gave the cat away, nobody has to deal with me any more."
+        texts = [*FIGURES_OF_SPEECH[:5], "I want to die.", "", hint]
+        assert find_crises(texts) == [find_crisis(text) for text in texts]
+
+    def test_asks_no_classifier_where_the_rules_have_seen_all(self) -> None:
+        assert find_crises(["I want to kill myself"]) == ["suicide"]
+        assert find_crises([]) == []

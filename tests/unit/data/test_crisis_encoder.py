@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.crisis_encoder import (
+    BATCH,
     CRISIS_CATEGORIES,
     ENCODER_FILE,
     LONGEST_WORD,
@@ -69,6 +70,14 @@ class TestJudge:
     def test_reads_the_order_of_words(self) -> None:
         encoder = load_crisis_encoder()
         assert encoder.judge("he hurt me and I left")[0] != encoder.judge("I hurt me and he left")[0]
+
+    def test_reads_many_windows_as_it_reads_one(self) -> None:
+        encoder = load_crisis_encoder()
+        windows = [HINT, CALM, "", *(f"I have been awake for {hours} hours" for hours in range(2 * BATCH)), HINT]
+        together = encoder.judge_all(windows)
+        for window, (log_odds, category) in zip(windows, together, strict=True):
+            alone = encoder.judge(window)
+            assert (log_odds, category) == (pytest.approx(alone[0], abs=1e-4), alone[1])
 
     def test_says_the_same_again(self) -> None:
         assert load_crisis_encoder().judge(HINT) == load_crisis_encoder.__wrapped__(ENCODER_FILE).judge(HINT)

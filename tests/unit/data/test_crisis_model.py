@@ -55,25 +55,30 @@ class TestListBuckets:
 
 class TestCrisisModel:
     def test_sees_a_hint_that_no_rule_names(self) -> None:
-        assert load_crisis_model().find_category(HINT) == "suicide"
+        assert load_crisis_model().find_categories([HINT]) == ["suicide"]
 
     def test_sees_it_in_a_long_message(self) -> None:
-        assert load_crisis_model().find_category(FILLER * 20 + HINT + FILLER * 20) in CRISIS_CATEGORIES
+        [category] = load_crisis_model().find_categories([FILLER * 20 + HINT + FILLER * 20])
+        assert category in CRISIS_CATEGORIES
+
+    def test_keeps_the_texts_apart(self) -> None:
+        found = load_crisis_model().find_categories([FILLER * 30, "", HINT, FILLER, FILLER * 5 + HINT])
+        assert [category is not None for category in found] == [False, False, True, False, True]
 
     @pytest.mark.parametrize("text", ["", "?!", FILLER, FILLER * 30])
     def test_leaves_the_everyday_alone(self, text: str) -> None:
-        assert load_crisis_model().find_category(text) is None
+        assert load_crisis_model().find_categories([text]) == [None]
 
     @pytest.mark.parametrize("text", ["...", "gone for good"])
     def test_leaves_a_few_words_to_the_rules(self, text: str) -> None:
-        assert load_crisis_model().score(text) == (float("-inf"), "")
+        assert load_crisis_model().score([text]) == [(float("-inf"), "")]
 
     def test_adds_the_log_odds_of_features_and_encoder(self) -> None:
         model = load_crisis_model()
         buckets = list_buckets(HINT)
         features = model.detector[buckets].sum(dtype=np.int64) * model.detector_scale / len(buckets) ** 0.5
         log_odds, category = model.encoder.judge(HINT)
-        assert model.score(HINT) == (pytest.approx(features + model.detector_bias + log_odds), category)
+        assert model.score([HINT]) == [(pytest.approx(features + model.detector_bias + log_odds), category)]
 
 
 class TestLoadCrisisModel:

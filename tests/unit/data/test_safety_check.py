@@ -51,8 +51,8 @@ class TestMeasureSet:
     def test_the_detector_keeps_what_it_reached(self) -> None:
         """No target, but what the test half must not fall below; the figures are in docs/safety.md."""
         shares = {share.name: share.share or 0.0 for share in measure_set(find_crisis, "test")}
-        assert shares["explicit"] >= 0.95
-        assert shares["indirect"] >= 0.6
+        assert shares["explicit"] >= 0.99
+        assert shares["indirect"] >= 0.8
         assert shares["benign"] <= 0.1
 
 
@@ -84,9 +84,10 @@ class TestMeasureShared:
         with pytest.raises(InvalidDataset, match="none of the known"):
             measure_shared(find_crisis, tmp_path)
 
-    def test_finds_the_self_harm_prompts_of_others(self) -> None:
+    def test_finds_the_self_harm_prompts_of_others(self, tmp_path: Path) -> None:
         if not (SHARED / "safety_prompts").exists():
             pytest.skip("The data sets of others are not on this machine.")
-        shares = {share.name: share.share or 0.0 for share in measure_shared(find_crisis, SHARED)}
+        (tmp_path / "safety_prompts").symlink_to(SHARED / "safety_prompts")  # all of them would take a minute
+        shares = {share.name: share.share or 0.0 for share in measure_shared(find_crisis, tmp_path)}
         assert shares["SimpleSafetyTests self-harm"] >= 0.95
         assert shares["XSTest safe prompts"] <= 0.15
