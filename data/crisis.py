@@ -14,6 +14,9 @@ from data.crisis_features import simplify
 from data.crisis_model import load_crisis_model
 from data.crisis_rules import CRISIS_PATTERNS
 
+# Of a message, for the classifier: about what a prompt may hold. Whoever sends megabytes must not stop the others.
+MAX_WORDS = 3000
+
 
 @dataclass(frozen=True)
 class CrisisSignal:
@@ -23,18 +26,27 @@ class CrisisSignal:
     source: Literal["rule", "classifier", "failure"]  # failure: the message could not be screened
 
 
-def detect_crisis(text: str) -> CrisisSignal | None:
-    """The first signal: that of a rule, in the order of the categories, else that of the classifier.
+def detect_first(turns: Sequence[str]) -> CrisisSignal | None:
+    """The signal of the first of some turns that has one: one of a rule, else one of the classifier.
 
+    The rules read everything; the classifier reads all turns together, and of very long ones only the last words.
     None means that nothing was seen, not that all is well.
+
+    Args:
+        turns: what a user wrote, newest first.
 
     Raises:
         CrisisModelInvalid: no rule matched and the classifier cannot be loaded.
     """
-    if category := match_rule(text):
+    if category := next(filter(None, map(match_rule, turns)), None):
         return CrisisSignal(category, "rule")
-    [category] = load_crisis_model().find_categories([text])
+    category = next(filter(None, load_crisis_model().find_categories(_keep_newest(turns))), None)
     return CrisisSignal(category, "classifier") if category else None
+
+
+def detect_crisis(text: str) -> CrisisSignal | None:
+    """`detect_first` of one text."""
+    return detect_first([text])
 
 
 def find_crisis(text: str) -> str | None:
@@ -58,3 +70,15 @@ def match_rule(text: str) -> str | None:
     """The category of the first rule that matches."""
     words = simplify(text)
     return next((category for category, pattern in CRISIS_PATTERNS.items() if pattern.search(words)), None)
+
+
+def _keep_newest(turns: Sequence[str]) -> list[str]:
+    """The turns up to MAX_WORDS words; the one in which they run out keeps its end."""
+    kept, left = [], MAX_WORDS
+    for turn in turns:
+        words = turn.split()
+        kept.append(turn if len(words) <= left else " ".join(words[-left:]))
+        left -= len(words)
+        if left <= 0:
+            break
+    return kept

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,9 @@ class CrisisModel:
     def find_categories(self, texts: Sequence[str]) -> list[str | None]:
         """Of each text the category of the window with the highest score, None when none reaches the threshold."""
         windows = [split_windows(text) for text in texts]
-        scores = iter(self.score(list(chain.from_iterable(windows))))
-        best = [max(islice(scores, len(found)), default=(float("-inf"), "")) for found in windows]
+        different = list(dict.fromkeys(chain.from_iterable(windows)))
+        scores = dict(zip(different, self.score(different), strict=True))
+        best = [max((scores[window] for window in found), default=(float("-inf"), "")) for found in windows]
         return [category if score >= self.threshold else None for score, category in best]
 
     def _score_features(self, window: str) -> float:

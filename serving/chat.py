@@ -90,8 +90,7 @@ class ChatService:
         self, messages: Sequence[Message], sampling: Sampling, count: int, *, region: str = ""
     ) -> list[Reply]:
         """Begin to answer `count` times with the same weights, all or none; else like `answer`."""
-        signals = map(self._safety.screen, _list_unanswered(messages))
-        if signal := next((found for found in signals if found), None):
+        if signal := self._safety.screen(_list_unanswered(messages)):
             return [self._answer_crisis(signal, region) for _ in range(count)]
         conversation = "\n".join(message["content"] for message in messages)
         with self._slot.lease() as handle:

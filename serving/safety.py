@@ -5,15 +5,15 @@ an engine is touched; no switch turns it off; when the detector itself breaks, t
 be generated from a message that was not screened; a region that is not in the table gets the international resources.
 It needs no model: the reply is a fixed text, and begins with the resources.
 
-What `detect_crisis` misses goes to the model. What the model then says goes through `OutputFilter`.
+What `detect_first` misses goes to the model. What the model then says goes through `OutputFilter`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from data.crisis import CrisisSignal, detect_crisis
+from data.crisis import CrisisSignal, detect_first
 from data.errors import RatchetError
 from serving.output_filter import FILTER_NOTICE, OutputFilter
 
@@ -82,17 +82,17 @@ class SafetyLayer:
     Attributes:
         region: country code of requests that name none.
         resources: texts by country code, which go before CRISIS_RESOURCES.
-        detect: finds the signal; replaced in tests.
+        detect: finds the signal in some turns, newest first; replaced in tests.
     """
 
     region: str = ""
     resources: Mapping[str, str] = field(default_factory=dict)
-    detect: Callable[[str], CrisisSignal | None] = detect_crisis
+    detect: Callable[[Sequence[str]], CrisisSignal | None] = detect_first
 
-    def screen(self, text: str) -> CrisisSignal | None:
-        """The crisis that the message signals; a detector that breaks counts as one."""
+    def screen(self, turns: Sequence[str]) -> CrisisSignal | None:
+        """The crisis that a user's turns, newest first, signal; a detector that breaks counts as one."""
         try:
-            return self.detect(text)
+            return self.detect(turns)
         except _FAILURES:
             return CrisisSignal(_DETECTOR_FAILED, "failure")
 

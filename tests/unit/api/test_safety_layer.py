@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,8 @@ class TestCrisis:
     def test_any_message_gets_them_when_the_detector_breaks(
         self, live: Live, hostile: MakeHostile, stream: bool
     ) -> None:
-        def detect(text: str) -> None:
-            raise ValueError(text)
+        def detect(turns: Sequence[str]) -> None:
+            raise ValueError(turns)
 
         engine = hostile(HOSTILE, detect=detect)
         reply, _, completion_id = ask(live, "Hello.", stream=stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.crisis import CrisisSignal, detect_crisis, find_crises, find_crisis, match_rule
+from data.crisis import CrisisSignal, detect_crisis, detect_first, find_crises, find_crisis, match_rule
 
 SIGNALS = {
     "overdose": [
@@ -125,6 +125,26 @@ class TestDetectCrisis:
     def test_lets_the_everyday_pass(self) -> None:
         assert detect_crisis("Which vegetables grow well on a balcony?") is None
         assert find_crisis("Which vegetables grow well on a balcony?") is None
+
+
+class TestDetectFirst:
+    def test_names_the_newest_signal_and_rules_first(self) -> None:
+        hint = "I gave the cat away and wrote the letters, nobody has to deal with me after tonight."
+        assert detect_first(["Hello.", "I want to kill him.", "I want to die."]) == CrisisSignal(
+            "harm_to_others", "rule"
+        )
+        assert detect_first([hint, "I want to die."]) == CrisisSignal("suicide", "rule")
+        assert detect_first(["Hello there, how are you?", hint]) == CrisisSignal("suicide", "classifier")
+        assert detect_first([]) is None
+
+    def test_reads_the_end_of_what_is_very_long(self) -> None:
+        hint = "I gave the cat away and wrote the letters, nobody has to deal with me after tonight."
+        calm = "We had soup for lunch and walked to the lake. " * 1000
+        assert detect_first([calm + hint]) == CrisisSignal("suicide", "classifier")
+        assert detect_first([hint + calm]) is None
+        assert detect_first([calm + "I want to die. " + calm]) == CrisisSignal("suicide", "rule")
+        assert detect_first([calm, hint]) is None
+        assert detect_first(["Good evening."] * 1000 + [hint]) == CrisisSignal("suicide", "classifier")
 
 
 class TestFindCrises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from data.crisis import CrisisSignal
@@ -14,7 +16,7 @@ INTERNATIONAL = ("988", "116 123", "112", "findahelpline.com")
 def break_with(error: Exception) -> SafetyLayer:
     """A layer whose detector raises."""
 
-    def detect(text: str) -> CrisisSignal | None:
+    def detect(turns: Sequence[str]) -> CrisisSignal | None:
         raise error
 
     return SafetyLayer(detect=detect)
@@ -22,17 +24,17 @@ def break_with(error: Exception) -> SafetyLayer:
 
 class TestScreen:
     def test_sees_a_crisis(self) -> None:
-        assert SafetyLayer().screen("I want to kill myself.") == CrisisSignal("suicide", "rule")
+        assert SafetyLayer().screen(["I want to kill myself."]) == CrisisSignal("suicide", "rule")
 
     def test_leaves_sadness_to_the_model(self) -> None:
-        assert SafetyLayer().screen("I feel sad about my exam.") is None
+        assert SafetyLayer().screen(["I feel sad about my exam."]) is None
 
     @pytest.mark.parametrize(
         "error",
         [CrisisModelInvalid(), ValueError(), KeyError(), MemoryError(), RecursionError(), TypeError(), OSError()],
     )
     def test_a_detector_that_breaks_counts_as_a_crisis(self, error: Exception) -> None:
-        assert break_with(error).screen("Hi") == CrisisSignal("detector_failed", "failure")
+        assert break_with(error).screen(["Hi"]) == CrisisSignal("detector_failed", "failure")
 
 
 class TestBuildCrisisReply:
