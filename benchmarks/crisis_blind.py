@@ -9,7 +9,6 @@ the detector does not look at `crisis_texts/blind.jsonl`: once its misses are kn
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -45,16 +44,15 @@ def _count(name: str, flags: Iterable[bool], is_crisis: bool = True) -> FlaggedS
     return FlaggedShare(name, sum(found), len(found), is_crisis)
 
 
-def main() -> int:
-    """Print the table."""
-    for share in measure_blind(find_crisis):
+def print_shares(shares: Iterable[FlaggedShare]) -> None:
+    """A line for each."""
+    for share in shares:
         low, high = share.interval
         print(
             f"{share.name:26} {share.flagged:4}/{share.total:<4} {share.share or 0:6.1%}  "
             f"{low:.1%} to {high:.1%}{'' if share.is_crisis else '  (false alarms)'}"
         )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print_shares(measure_blind(find_crisis))

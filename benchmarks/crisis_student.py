@@ -1,8 +1,8 @@
 """The encoder of the crisis classifier, data/crisis_encoder.npz: it learns to say what the teacher says.
 
-It starts as the LAYERS layers of the teacher with the PIECES most frequent word pieces, and learns the labels, the
+It starts as the layers of the teacher with the PIECES most frequent word pieces, and learns the labels, the
 teacher's log-odds and the teacher's vectors; of texts with typing errors and without punctuation, too, and of comments
-of which only the teacher says anything. The embeddings stay as they are. With two layers and half of the NEURONS it
+of which only the teacher says anything. The embeddings stay as they are. With two layers and half of their neurons it
 was four times as fast, and missed far more of what unseen authors wrote (docs/log.md). Used by
 `crisis_classifier.py`; needs torch and transformers.
 """
@@ -25,8 +25,6 @@ from benchmarks.crisis_sources import Row, misspell
 from benchmarks.crisis_teacher import Teacher, ask_teacher, learn, measure_loss, plan_batches
 from data.crisis_encoder import HEADS, LAYER_ARRAYS, MAX_PIECES, POOLED_LENGTH, Pieces, list_pieces
 
-LAYERS = 6  # all
-NEURONS = 1536  # all
 PIECES = 7000  # of 30,522
 LEVELS = 15  # of a weight on either side of zero: five bits
 EPOCHS = 1
@@ -60,7 +58,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class StudentLayer(nn.Module):
-    """A layer of the teacher with fewer neurons; `data.crisis_encoder.EncoderLayer` is the same in NumPy."""
+    """A layer of the teacher; `data.crisis_encoder.EncoderLayer` is the same in NumPy."""
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
@@ -70,10 +68,7 @@ class StudentLayer(nn.Module):
             torch.cat([part.weight.data for part in parts]), torch.cat([part.bias.data for part in parts])
         )
         self.merge, self.after_merge = attention.output.dense, attention.output.LayerNorm
-        strength = wide.weight.data.norm(dim=1) * narrow.weight.data.norm(dim=0)
-        kept = strength.argsort(descending=True, stable=True)[:NEURONS].sort()[0]
-        self.widen = _make_linear(wide.weight.data[kept], wide.bias.data[kept])
-        self.narrow = _make_linear(narrow.weight.data[:, kept], narrow.bias.data)
+        self.widen, self.narrow = wide, narrow
         self.after_narrow = original.output.LayerNorm
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -99,7 +94,7 @@ class Student(nn.Module):
         places = parts.position_embeddings.weight.data[:MAX_PIECES] + parts.token_type_embeddings.weight.data[0]
         self.register_buffer("places", places)
         self.norm = parts.LayerNorm.requires_grad_(True)
-        self.layers = nn.ModuleList(StudentLayer(layer) for layer in teacher.encoder.encoder.layer[:LAYERS])
+        self.layers = nn.ModuleList(StudentLayer(layer) for layer in teacher.encoder.encoder.layer)
         self.head = teacher.head
 
     def forward(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -86,12 +86,11 @@ class CrisisEncoder:
     head: Floats  # [width, 1 + categories]
     head_bias: Floats
 
-    def judge(self, window: str) -> tuple[float, str]:
-        """Log-odds that the window signals a crisis, and the category that it would be."""
-        return self.judge_all([window])[0]
+    def judge(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+        """Of each window the log-odds that it signals a crisis, and the category that it would be.
 
-    def judge_all(self, windows: Sequence[str]) -> list[tuple[float, str]]:
-        """`judge` of each; windows of as many pieces are read together, which takes half the time of one by one."""
+        Windows of as many pieces are read together, which takes half the time of one by one.
+        """
         numbers = [list_pieces(window, self.pieces) for window in windows]
         by_length: defaultdict[int, list[int]] = defaultdict(list)
         for position, pieces in enumerate(numbers):

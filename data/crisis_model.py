@@ -39,7 +39,7 @@ class CrisisModel:
         """Of each window the log-odds that it signals a crisis, minus infinity below MIN_WORDS words, and of which."""
         long = [number for number, window in enumerate(windows) if len(_WORD.findall(window)) >= MIN_WORDS]
         scores = [(float("-inf"), "")] * len(windows)
-        judged = self.encoder.judge_all([windows[number] for number in long])
+        judged = self.encoder.judge([windows[number] for number in long])
         for number, (log_odds, category) in zip(long, judged, strict=True):
             scores[number] = (self._score_features(windows[number]) + log_odds, category)
         return scores

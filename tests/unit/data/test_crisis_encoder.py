@@ -63,28 +63,29 @@ class TestNormalise:
 class TestJudge:
     def test_tells_a_hint_from_the_everyday(self) -> None:
         encoder = load_crisis_encoder()
-        log_odds, category = encoder.judge(HINT)
+        [(log_odds, category), (calm, _)] = encoder.judge([HINT, CALM])
         assert category == "suicide"
-        assert log_odds > encoder.judge(CALM)[0] + 2
+        assert log_odds > calm + 2
 
     def test_reads_the_order_of_words(self) -> None:
         encoder = load_crisis_encoder()
-        assert encoder.judge("he hurt me and I left")[0] != encoder.judge("I hurt me and he left")[0]
+        one, other = encoder.judge(["he hurt me and I left", "I hurt me and he left"])
+        assert one[0] != other[0]
 
     def test_reads_many_windows_as_it_reads_one(self) -> None:
         encoder = load_crisis_encoder()
         windows = [HINT, CALM, "", *(f"I have been awake for {hours} hours" for hours in range(2 * BATCH)), HINT]
-        together = encoder.judge_all(windows)
+        together = encoder.judge(windows)
         for window, (log_odds, category) in zip(windows, together, strict=True):
-            alone = encoder.judge(window)
+            [alone] = encoder.judge([window])
             assert (log_odds, category) == (pytest.approx(alone[0], abs=1e-4), alone[1])
 
     def test_says_the_same_again(self) -> None:
-        assert load_crisis_encoder().judge(HINT) == load_crisis_encoder.__wrapped__(ENCODER_FILE).judge(HINT)
+        assert load_crisis_encoder().judge([HINT]) == load_crisis_encoder.__wrapped__(ENCODER_FILE).judge([HINT])
 
     @given(st.text(max_size=80))
     def test_has_a_number_and_a_category_for_every_text(self, text: str) -> None:
-        log_odds, category = load_crisis_encoder().judge(text)
+        [(log_odds, category)] = load_crisis_encoder().judge([text])
         assert np.isfinite(log_odds)
         assert category in CRISIS_CATEGORIES
 

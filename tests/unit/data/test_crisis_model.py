@@ -77,7 +77,7 @@ class TestCrisisModel:
         model = load_crisis_model()
         buckets = list_buckets(HINT)
         features = model.detector[buckets].sum(dtype=np.int64) * model.detector_scale / len(buckets) ** 0.5
-        log_odds, category = model.encoder.judge(HINT)
+        [(log_odds, category)] = model.encoder.judge([HINT])
         assert model.score([HINT]) == [(pytest.approx(features + model.detector_bias + log_odds), category)]
 
 
