@@ -35,7 +35,7 @@ LOG_ODDS_SHARE, VECTOR_SHARE = 0.05, 0.05  # of squared differences to the teach
 UNLABELLED = -1
 NEIGHBOURS = 8  # of a word, of which one may stand for it
 REPLACED_SHARE = 0.25  # of the words
-REPLACED_TEXTS = 2  # of each message
+REPLACED_TEXTS = 1  # of each message
 # Texts of each source in an epoch (None: all), and their weight in the loss.
 DRAWN: dict[str, tuple[int | None, float]] = {
     "messages": (None, 1.0),
