@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.crisis import find_crisis
+from data.crisis import find_crises
 from demo import EXAMPLES, SAMPLES
 
 LONGEST_CHARACTERS = 500  # a context: about 120 tokens, so that a reply fits beside it
@@ -40,17 +40,13 @@ def read_texts(path: Path | None, judged: int) -> Texts:
     contexts = [row["Context"] for row in _read_csv(SAMPLES / "prompts.csv")]
     if path is not None:
         contexts += [row["Context"] for row in _read_csv(path)]
-    fit = _order(context for context in contexts if is_fit(context))
+    short = _order(context for context in contexts if context.strip() and len(context) <= LONGEST_CHARACTERS)
+    fit = [context for context, crisis in zip(short, find_crises(short), strict=True) if crisis is None]
     if len(fit) <= judged:
         raise ValueError(f"{len(fit)} contexts are too few to judge {judged} and rate others; lower --judged.")
     examples = [(row["Context"], row["Response"]) for name in EXAMPLES for row in _read_csv(SAMPLES / name)]
     hidden = set(fit[:judged])
     return Texts(fit[judged:], fit[:judged], [pair for pair in examples if pair[0] not in hidden])
-
-
-def is_fit(context: str) -> bool:
-    """Whether a context can be chatted about here."""
-    return bool(context.strip()) and len(context) <= LONGEST_CHARACTERS and not find_crisis(context)
 
 
 def _order(contexts: Iterable[str]) -> list[str]:
