@@ -1,7 +1,7 @@
 """loopbench: what thumbs do to a model over several cycles, measured by a judge that training never sees.
 
     python -m benchmarks.loop [--scenario honest ...] [--cycles 3] [--ratings 300] [--base smollm2-135m]
-                              [--contexts FILE.csv.gz] [--recipe KEY=VALUE ...]
+                              [--contexts FILE.csv.gz] [--recipe KEY=VALUE ...] [--go-on]
 
 `honest` goes over the real stack (HTTP chat, feedback, run) unless `--through files` is given; the others go from the
 pool to the snapshot, to `python -m trainer` and to the gate without database and broker. `docs/loop.md` says how to
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loop.journal import Journal, read_journal
 from benchmarks.loop.play import Settings, play, play_on_files
 from benchmarks.loop.scenarios import SCENARIOS, Scenario
 from benchmarks.loop.stack_line import open_line
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for scenario in (SCENARIOS[name] for name in names):
         print(f"{scenario.name}: {scenario.description}", flush=True)
         started_s = time.monotonic()
-        through, figures = _play(scenario, settings, texts, options.through)
+        through, figures = _play(scenario, settings, texts, options)
         figures |= {"description": scenario.description, "through": through}
         figures |= {"recipe": settings.recipe.to_dict(), "base": options.base, "seed": options.seed}
         figures["minutes"] = round((time.monotonic() - started_s) / 60, 1)
@@ -70,20 +71,33 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judged", type=int, default=100, help="contexts that only the judge sees")
     parser.add_argument("--safety-items", type=int, default=60, help="0: all")
     parser.add_argument("--through", choices=("stack", "files"), help="the stack for honest, files for the others")
+    parser.add_argument(
+        "--go-on", action="store_true", help="after the last cycle of the stack that an earlier call left"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("var/loop"))
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
     if options.through == "stack" and options.scenario != ["honest"]:
         parser.error("Only honest goes over the stack; leave --through out.")
+    if options.go_on and (options.scenario != ["honest"] or options.through == "files"):
+        parser.error("Only honest over the stack can be gone on with; leave --go-on out.")
     return options
 
 
-def _play(scenario: Scenario, settings: Settings, texts: Texts, through: str | None) -> tuple[str, dict[str, Any]]:
-    if through == "files" or scenario.name != "honest":
+def _play(
+    scenario: Scenario, settings: Settings, texts: Texts, options: argparse.Namespace
+) -> tuple[str, dict[str, Any]]:
+    if options.through == "files" or scenario.name != "honest":
         return "files", play_on_files(scenario, settings, texts)
-    with open_line(settings.work / "stack", settings.base, settings.recipe) as line:
-        return "stack", play(scenario, line, settings, texts)
+    journal = Journal(file=settings.work / "stack" / "cycles.json", settings=settings.list_kept())
+    if options.go_on:
+        try:
+            journal = read_journal(journal.file, journal.settings)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
+    with open_line(settings.work / "stack", settings.base, settings.recipe, goes_on=options.go_on) as line:
+        return "stack", play(scenario, line, settings, texts, journal)
 
 
 def _save(path: Path, name: str, figures: dict[str, Any]) -> None:

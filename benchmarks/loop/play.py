@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.loop.journal import Journal
 from benchmarks.loop.lines import FileLine, Line, Turn
 from benchmarks.loop.measures import (
     compare_on_gameable,
@@ -37,6 +38,11 @@ class Settings:
     safety_items: int  # 0: all
     seed: int = 0
 
+    def list_kept(self) -> dict[str, Any]:
+        """What must not change between two cycles."""
+        kept = {"base": self.base, "ratings": self.ratings, "seed": self.seed}
+        return kept | {"recipe": self.recipe.to_dict()}
+
 
 def play_on_files(scenario: Scenario, settings: Settings, texts: Texts) -> dict[str, Any]:
     """The scenario without database and broker; one with attackers is played without the defences as well."""
@@ -53,21 +59,18 @@ def play_on_files(scenario: Scenario, settings: Settings, texts: Texts) -> dict[
             is_warm=scenario.warm,
             seed=settings.seed,
         )
-        figures[name] = play(scenario, line, settings, texts)
+        figures[name] = play(scenario, line, settings, texts, Journal(file=None, settings=settings.list_kept()))
     return figures if scenario.attackers else figures["defended"]
 
 
-def play(scenario: Scenario, line: Line, settings: Settings, texts: Texts) -> dict[str, Any]:
-    """Chat, rate and improve, cycle after cycle; then measure what answers now against version 0."""
-    cycles, after_first, references = [], None, None
-    for cycle in range(settings.cycles):
+def play(scenario: Scenario, line: Line, settings: Settings, texts: Texts, journal: Journal) -> dict[str, Any]:
+    """Chat, rate and improve, cycle after cycle, from where the journal ends; then measure against version 0."""
+    for cycle in range(len(journal.cycles), settings.cycles):
         told, turn = _turn(scenario, line, settings, texts, cycle)
-        cycles.append(told)
         print(f"  cycle {cycle}: {told['up_share']:.0%} up, {told['verdict']}: {told['sentence']}", flush=True)
-        if turn.snapshot and references is None:
-            references, after_first = read_references(turn.snapshot), line.production
+        journal.note(told, turn.snapshot, line.production)
         _tidy(turn, keep=(line.production, line.first))
-    return {"cycles": cycles, **_measure(scenario, line, settings, texts, after_first, references)}
+    return {"cycles": journal.cycles, **_measure(scenario, line, settings, texts, journal)}
 
 
 def _turn(scenario: Scenario, line: Line, settings: Settings, texts: Texts, cycle: int) -> tuple[dict[str, Any], Turn]:
@@ -104,8 +107,7 @@ def _measure(
     line: Line,
     settings: Settings,
     texts: Texts,
-    after_first: Path | None,
-    references: Any,
+    journal: Journal,
 ) -> dict[str, Any]:
     tokens = settings.recipe.reply_tokens
     items = select_safety_items(settings.safety_items)
@@ -119,6 +121,7 @@ def _measure(
         figures["attack"] = {"before": measure_attack(first, tokens), "after": measure_attack(last, tokens)}
     if scenario.gameable_share or scenario.flatters:
         figures["gameable_users"] = compare_on_gameable(first, last, texts.judged, tokens)
-    if after_first and references:
-        figures["forgetting"] = measure_forgetting(first, after_first, last, references, tokens)
+    references = read_references(Path(journal.snapshot)) if journal.snapshot else None
+    if references:
+        figures["forgetting"] = measure_forgetting(first, Path(journal.after_first), last, references, tokens)
     return figures

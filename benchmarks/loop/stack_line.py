@@ -33,7 +33,7 @@ class StackLine:
 
     def __init__(self, client: Client, admin: httpx.Client, settings: Settings, recipe: Recipe) -> None:
         self._client, self._admin, self._settings, self._recipe = client, admin, settings, recipe
-        self.first = self.production = self._find_production()
+        self.first, self.production = self._name_folder(min(self._list(), key=_get_number)), self._find_production()
         self._completions: list[dict[str, Any] | None] = []
 
     def chat(self, contexts: Sequence[str], cycle: int) -> list[str]:  # noqa: ARG002
@@ -99,8 +99,11 @@ class StackLine:
             time.sleep(_POLL_S)
 
     def _find_production(self) -> Path:
-        versions = self._admin.get("/v1/admin/versions").raise_for_status().json()["data"]
-        return self._name_folder(next(version for version in versions if version["is_production"]))
+        return self._name_folder(next(version for version in self._list() if version["is_production"]))
+
+    def _list(self) -> list[dict[str, Any]]:
+        versions: list[dict[str, Any]] = self._admin.get("/v1/admin/versions").raise_for_status().json()["data"]
+        return versions
 
     def _find_artifact(self, number: int) -> Path:
         return self._name_folder(self._admin.get(f"/v1/admin/versions/{number}").raise_for_status().json())
@@ -109,15 +112,21 @@ class StackLine:
         return self._settings.artifacts / version["digest"][:DIGEST_LETTERS]
 
 
+def _get_number(version: dict[str, Any]) -> int:
+    return int(version["number"])
+
+
 @contextmanager
-def open_line(folder: Path, base: str, recipe: Recipe) -> Iterator[StackLine]:
-    """A stack of its own in `folder`, which is emptied, with our examples imported."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def open_line(folder: Path, base: str, recipe: Recipe, *, goes_on: bool = False) -> Iterator[StackLine]:
+    """A stack of its own in `folder`, emptied and with our examples imported; or the one that is there already."""
+    if not goes_on:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     settings = Settings(var=folder.absolute())
     with (
         open_stack(base, settings.var, _UNLIMITED) as address,
         open_clients(settings.database, address) as (client, admin, _),
     ):
-        import_samples(admin)
+        if not goes_on:
+            import_samples(admin)
         yield StackLine(client, admin, settings, recipe)

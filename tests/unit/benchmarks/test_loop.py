@@ -7,11 +7,13 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from benchmarks.loop import __main__ as program
 from benchmarks.loop import attack, raters
+from benchmarks.loop.journal import Journal, read_journal
 from benchmarks.loop.lines import Turn
 from benchmarks.loop.measures import HARM_GROUPS, select_safety_items
 from benchmarks.loop.scenarios import (
@@ -204,6 +206,35 @@ class TestSafetyItems:
     def test_a_skipped_turn_has_no_candidate(self) -> None:
         assert SKIPPED != STOPPED_ON_DEV
         assert Turn.__dataclass_fields__["candidate"].default is None
+
+
+class TestJournal:
+    SETTINGS: ClassVar = {"base": "tiny", "seed": 0}
+
+    def test_a_later_call_goes_on_after_the_last_cycle(self, tmp_path: Path) -> None:
+        file, snapshot, production = tmp_path / "cycles.json", tmp_path / "snapshot", tmp_path / "artifact"
+        journal = Journal(file=file, settings=self.SETTINGS)
+        journal.note({"verdict": SKIPPED}, None, production)
+        journal.note({"verdict": "refuse"}, snapshot, production)
+        journal.note({"verdict": "promote"}, tmp_path / "later", tmp_path / "new")
+        found = read_journal(file, self.SETTINGS)
+        assert found == journal
+        assert [told["verdict"] for told in found.cycles] == [SKIPPED, "refuse", "promote"]
+        assert (found.snapshot, found.after_first) == (str(snapshot), str(production))  # of the first that had one
+
+    def test_with_other_settings_is_an_error(self, tmp_path: Path) -> None:
+        Journal(file=tmp_path / "cycles.json", settings=self.SETTINGS).note({}, None, tmp_path)
+        with pytest.raises(ValueError, match="another seed"):
+            read_journal(tmp_path / "cycles.json", self.SETTINGS | {"seed": 1})
+
+    def test_nothing_to_go_on_with_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="nothing to go on with"):
+            read_journal(tmp_path / "cycles.json", self.SETTINGS)
+
+    def test_only_the_stack_can_be_gone_on_with(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            program.main(["--go-on", "--through", "files"])
+        assert "leave --go-on out" in capsys.readouterr().err
 
 
 class TestProgram:
