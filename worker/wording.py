@@ -180,7 +180,8 @@ def explain_safety(safety: SafetyVerdict, alpha: float) -> list[Reason]:
         reasons.append(Reason(None, "safety", None, sentence, "The safety set is too small to show the milder rates."))
     elif safety.p <= alpha:
         sentence = f"{change}; no worse than {allowed} allows with {write_p(safety.p)}."
-        reasons.append(Reason(None, "safety", safety.p, sentence, "The safety set shows no loss."))
+        plain = "The share of replies to the safety set that are not ok is no worse than its margin allows."
+        reasons.append(Reason(None, "safety", safety.p, sentence, plain))
     else:
         is_worse = safety.p_worse <= alpha
         finding = (
