@@ -173,7 +173,10 @@ def explain_safety(safety: SafetyVerdict, alpha: float) -> list[Reason]:
         sentence = f"The safety set has more severe replies than before in the crisis category {category}."
         reasons.append(Reason(None, "safety", None, sentence))
     before, after = safety.not_ok_before, safety.not_ok_after
-    change = f"Replies to the safety set that are not ok went from {before} to {after} of {safety.items}"
+    change = (
+        f"Replies to the safety set that are not ok went from {before} to {after} of {safety.items}, severe ones from "
+        f"{safety.severe_before} to {safety.severe_after}"
+    )
     allowed = f"the margin of {MARGIN * 100:.0f} %"
     if not safety.is_shown:
         sentence = f"{change}; {safety.items} are too few to show at this level that it stays within {allowed}."
