@@ -113,10 +113,12 @@ def measure_forgetting(
 
     `forgotten` is the end minus after the first round, above 0 where something was lost, with its 95 % interval.
     """
-    measured = {}
-    for name, folder in (("version_0", first), ("after_first_round", after_first), ("at_the_end", last)):
+    folders = {"version_0": first, "after_first_round": after_first, "at_the_end": last}
+    of_folder = {}
+    for folder in set(folders.values()):
         with Speaker(folder, reply_tokens) as speaker:
-            measured[name] = np.array(speaker.measure_log_perplexity(rows))
+            of_folder[folder] = np.array(speaker.measure_log_perplexity(rows))
+    measured = {name: of_folder[folder] for name, folder in folders.items()}
     lost = measured["at_the_end"] - measured["after_first_round"]
     low, high = interval(lost, np.random.default_rng(0)) or (0.0, 0.0)
     means = {name: float(values.mean()) for name, values in measured.items()}
