@@ -83,12 +83,13 @@ def renew_lease(session: Session, run_id: str, attempt: int, lease_s: float, pro
     """Hold the run for `lease_s` seconds from now and, unless None, store the progress.
 
     Returns:
-        "lost": stop, and publish nothing. "cancel": held, but someone wants it cancelled; finish it so.
+        "lost": stop, and publish nothing; also where the lease was released, which a renewal that comes late must not
+        undo. "cancel": held, but someone wants it cancelled; finish it so.
     """
     values: dict[str, Any] = {"lease_until_s": database_now_s() + lease_s}
     if progress is not None:
         values["progress"] = progress
-    run = _update(session, _is_held(run_id, attempt), **values)
+    run = _update(session, and_(_is_held(run_id, attempt), Run.lease_until_s.is_not(None)), **values)
     if run is None:
         return "lost"
     return "cancel" if run.cancel_requested else "held"

@@ -183,6 +183,13 @@ class TestReleaseLease:
             release_lease(session, run_id, 1)
         assert claim(database, run_id).attempt == 2
 
+    def test_is_not_undone_by_a_renewal_that_was_under_way(self, database: Database, run_id: str) -> None:
+        claim(database, run_id)
+        with database.transaction() as session:
+            release_lease(session, run_id, 1)
+            assert renew_lease(session, run_id, 1, LONG_S, None) == "lost"
+        assert claim(database, run_id).attempt == 2
+
     def test_does_nothing_for_a_holder_of_the_past(self, database: Database, run_id: str) -> None:
         claim(database, run_id, EXPIRED_S)
         claim(database, run_id)
