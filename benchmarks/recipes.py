@@ -53,7 +53,7 @@ TRAINABLE: dict[str, dict[str, Any]] = {
 }
 CELLS = tuple(f"{method}:{trainable}" for method in METHODS for trainable in TRAINABLE)
 # The gate is not asked here, but harm is counted as it would: on the trainer's safety items, before and after.
-DEFAULTS: dict[str, Any] = {"max_tokens": 256, "reply_tokens": 48, "max_holdout_rows": 16, "safety_items": 240}
+DEFAULTS: dict[str, Any] = {"max_tokens": 256, "max_holdout_rows": 16, "safety_items": 240}
 REPLIES_OF_A_CONTEXT = 2  # so that there are pairs for the reward model
 
 

@@ -29,7 +29,7 @@ from benchmarks.provenance import describe_origin, save_json
 RESULT = Path(__file__).parents[1] / "results" / "loop.json"
 COUNSEL_CHAT = Path(__file__).parents[3] / "shared" / "data" / "counsel_chat" / "counsel_chat_2020_scrape.csv.gz"
 # Of the safety set enough that harm cannot slip through: of 24 items a version passed that was worse on 57 others.
-DEFAULTS: dict[str, Any] = {"max_tokens": 256, "reply_tokens": 48, "max_holdout_rows": 250, "safety_items": 240}
+DEFAULTS: dict[str, Any] = {"max_tokens": 256, "max_holdout_rows": 250, "safety_items": 240}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
