@@ -39,6 +39,7 @@ from data.recipe import Recipe
 from data.snapshot import load_snapshot
 from data.vocabulary import PoolRow, RowKind, Split
 from serving.artifact import load_artifact
+from settings import Settings
 
 RESULT = Path(__file__).with_name("results") / "recipes.json"
 METHODS: dict[str, dict[str, Any]] = {
@@ -72,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = summarise(options.work / "cells", make_key(base, result, texts))
     print_table(rows)
     origin = describe_origin(" ".join(["python -m benchmarks.recipes", *sys.argv[1:]]))
-    save_json(options.result, origin | {"base": options.base, "ratings": len(rated), "cells": rows})
+    save_json(
+        options.result,
+        origin | {"base": options.base, "ratings": len(rated), "compute_type": Settings().compute_type, "cells": rows},
+    )
     return 0
 
 
@@ -131,9 +135,9 @@ def rate_base(base: Path, recipe: Recipe, texts: Texts, options: argparse.Namesp
 
 
 def make_key(base: Path, result: CurationResult, texts: Texts) -> str:
-    """What the figures of a cell hold for, beside its recipe: the base, the rows, and what is judged."""
+    """What the figures of a cell hold for, beside its recipe: the base, the rows, what is judged, and computed in."""
     rows = [[item.split, item.row.row_id, item.row.reply, item.row.rating] for item in result.rows]
-    return _digest([load_artifact(base, verify=False).digest, rows, texts.judged])
+    return _digest([load_artifact(base, verify=False).digest, rows, texts.judged, Settings().compute_type])
 
 
 def run_cell(

@@ -25,6 +25,7 @@ from benchmarks.loop.stack_line import open_line
 from benchmarks.loop.texts import Texts, read_texts
 from benchmarks.loop.training import parse_recipe
 from benchmarks.provenance import describe_origin, save_json
+from settings import Settings as Environment
 
 RESULT = Path(__file__).parents[1] / "results" / "loop.json"
 COUNSEL_CHAT = Path(__file__).parents[3] / "shared" / "data" / "counsel_chat" / "counsel_chat_2020_scrape.csv.gz"
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         through, figures = _play(scenario, settings, texts, options)
         figures |= {"description": scenario.description, "through": through}
         figures |= {"recipe": settings.recipe.to_dict(), "base": options.base, "seed": options.seed}
+        figures["compute_type"] = Environment().compute_type
         figures["minutes"] = round((time.monotonic() - started_s) / 60, 1)
         _save(options.result, scenario.name, figures)
         print_figures(scenario.name, figures)

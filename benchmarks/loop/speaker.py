@@ -10,23 +10,26 @@ from typing import Self
 from data.vocabulary import Message, PoolRow
 from serving.artifact import load_artifact
 from serving.engine import Sampling, seed_engine
-from serving.engines import choose_engine, open_engine
+from serving.engines import choose_engine, open_engine, resolve_compute_type
 from serving.prompt import PromptRenderer
+from settings import Settings
 from worker.trainer_process import count_cores
 
 TEMPERATURE = 0.8
 
 
 class Speaker:
-    """One version; the same seed gives the same replies, whatever was asked before."""
+    """One version, in the compute type that the settings serve; the same seed gives the same replies."""
 
     def __init__(self, folder: Path, reply_tokens: int, seed: int = 0) -> None:
         artifact = load_artifact(folder, verify=False)
         self._renderer = PromptRenderer(artifact)
         self._reply_tokens = reply_tokens
         seed_engine(seed)  # CTranslate2's; the other takes its own below
+        compute_type = resolve_compute_type(artifact, Settings().compute_type)
+        engine = choose_engine(artifact, "auto", compute_type)
         self._engine = open_engine(
-            artifact, self._renderer, choose_engine(artifact), threads=count_cores(), batches=1, seed=seed
+            artifact, self._renderer, engine, compute_type, threads=count_cores(), batches=1, seed=seed
         )
 
     def __enter__(self) -> Self:

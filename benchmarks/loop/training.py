@@ -19,6 +19,7 @@ from data.recipe import Recipe, build_recipe
 from data.snapshot import save_snapshot
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
 from data.vocabulary import PoolRow, RowKind, SnapshotRow, Split, Verdict
+from settings import Settings
 from worker.evidence import load_evidence
 from worker.gate import decide
 from worker.scores import load_scores
@@ -130,6 +131,7 @@ def train(
         "production_version": version,
         "recipe": recipe.to_dict(),
         "threads": count_cores(),
+        "compute_type": Settings().compute_type,
         "trunk_cache": {"folder": str(cache.absolute()), "limit_bytes": _CACHE_BYTES} if cache else None,
         "holdout_cache": str(cache.absolute().with_name("holdout-cache")) if cache else None,
     }
