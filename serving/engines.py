@@ -46,7 +46,7 @@ def resolve_compute_type(artifact: Artifact, choice: str, engine: EngineChoice =
 
 
 def can_round_to_bfloat16() -> bool:
-    """Whether OpenVINO is installed, and this processor has instructions for bfloat16."""
+    """Whether OpenVINO is installed, and this processor has instructions for bfloat16 and two cores for us."""
     if importlib.util.find_spec("openvino") is None:
         return False
     from serving.openvino_graph import has_bfloat16  # an extra, and half a second to import
@@ -62,7 +62,7 @@ def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
     if compute_type not in _OPENVINO_COMPUTE_TYPES:
         return f"it computes in {', '.join(_OPENVINO_COMPUTE_TYPES)} here, not in {compute_type}."
     if compute_type == BFLOAT16 and not can_round_to_bfloat16():
-        return "this processor has no instructions for bfloat16; set the compute type to float32, int8 or auto."
+        return "it wants instructions for bfloat16 and two cores; set the compute type to float32, int8 or auto."
     return ""
 
 

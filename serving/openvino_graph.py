@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from serving.rows import Logits
 GRAPH_FILE = Path("openvino", "openvino_model.xml")
 _CACHE_BYTES = 2**30  # at most, unless one row needs more: 23,000 tokens of SmolLM2-135M, 14,000 of GPT-2
 _WANTED = "wanted_positions"
+# With one thread its attention in bfloat16 divides by zero, which ends the process (openvino issue 33300).
+_THREADS_FOR_BFLOAT16 = 2
 
 
 class StepGraph:
@@ -27,7 +30,7 @@ class StepGraph:
 
     One step at a time; it runs without the interpreter's lock. `compute_type` is float32; int8, which rounds the
     weights of matrix products (`serving.openvino_weights`); or bfloat16, which rounds all that is multiplied, and the
-    cache.
+    cache, and takes two threads at least.
 
     Attributes:
         block_count: blocks of the cache, enough for one row of `window_tokens`.
@@ -39,6 +42,7 @@ class StepGraph:
 
     def __init__(self, folder: Path, window_tokens: int, threads: int, compute_type: str = "float32") -> None:
         is_rounded = compute_type == "bfloat16"
+        threads = max(threads, _THREADS_FOR_BFLOAT16) if is_rounded else threads
         precision = "bf16" if is_rounded else "f32"
         model = openvino.Core().read_model(folder / GRAPH_FILE)
         self._weights = put_weights_in(model, folder / "model.safetensors", compute_type)
@@ -77,9 +81,24 @@ class StepGraph:
         return logits.reshape(-1, logits.shape[-1])
 
 
+@functools.cache
 def has_bfloat16() -> bool:
-    """Whether this processor has instructions for it; elsewhere the runtime would compute in float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether this processor has instructions for it, and this process two of its cores.
+
+    Without the instructions the runtime would compute in float32; with one core it would end the process.
+    """
+    can_compute = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return can_compute and _count_threads(_THREADS_FOR_BFLOAT16) >= _THREADS_FOR_BFLOAT16
+
+
+def _count_threads(wanted: int) -> int:
+    """Threads that the runtime takes of those `wanted`: no more than it finds physical cores for this process."""
+    number = opset13.parameter([1], np.float32)
+    smallest = openvino.Model([opset13.add(number, number)], [number])
+    compiled = openvino.Core().compile_model(
+        smallest, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": wanted}
+    )
+    return int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
 
 def _pack(slices: Sequence[Slice]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -52,3 +55,21 @@ def test_a_row_alone_gets_the_tokens_it_gets_among_others(engine: Engine, prompt
     together = engine.generate(prompts, GREEDY)
     assert [engine.generate([prompt], GREEDY)[0] for prompt in prompts] == together
     assert engine.generate(prompts, Sampling(max_tokens=24, temperature=2.0, top_k=1)) == together
+
+
+def test_one_thread_is_too_few_so_it_takes_two(tiny: Artifact, renderer: PromptRenderer, engine: Engine) -> None:
+    prompts = [renderer.render([{"role": "user", "content": text}]) for text in TEXTS]
+    alone = open_engine(tiny, renderer, "openvino", "bfloat16", threads=1)
+    assert alone.generate(prompts, GREEDY) == engine.generate(prompts, GREEDY)
+    alone.close()
+
+
+def test_is_not_offered_to_a_process_with_one_core() -> None:
+    core = min(os.sched_getaffinity(0))
+    script = (
+        f"import os; os.sched_setaffinity(0, {{{core}}})\n"
+        "from serving.engines import can_round_to_bfloat16\n"
+        "print(can_round_to_bfloat16())"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
