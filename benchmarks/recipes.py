@@ -111,7 +111,7 @@ def build_cell(cell: str, assignments: Sequence[str], seed: int = 0) -> Recipe:
 def rate_base(base: Path, recipe: Recipe, texts: Texts, options: argparse.Namespace) -> list[PoolRow]:
     """So many thumbs of the honest rater on replies of the base, two to a context; kept for the next call."""
     contexts = texts.draw(math.ceil(options.ratings / REPLIES_OF_A_CONTEXT), 0)
-    request = [load_artifact(base, verify=False).digest, recipe.reply_tokens, *contexts]
+    request = [load_artifact(base, verify=False).digest, Settings().compute_type, recipe.reply_tokens, *contexts]
     file = options.work / f"replies-{_digest(request)}.json"
     if not file.exists():
         replies = []
