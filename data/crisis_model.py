@@ -7,9 +7,10 @@ either. `benchmarks/crisis_classifier.py` trains both. What on, and how well it 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -21,8 +22,10 @@ from data.crisis_encoder import ENCODER_FILE, CrisisEncoder, CrisisModelInvalid,
 from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
 
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
+MOST_REMEMBERED = 50_000  # windows, about 10 MB; then the memory begins anew
 WEIGHTS_FILE = Path(__file__).with_name("crisis_weights.npz")
 _WORD = re.compile(r"[^\W\d_]+")
+_UNSEEN = (float("-inf"), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +37,24 @@ class CrisisModel:
     detector_bias: float
     threshold: float  # log-odds from which a window is a signal
     encoder: CrisisEncoder
+    # A conversation comes back with every turn, and a pool with every run. Digests, so that no message is kept.
+    _remembered: dict[bytes, tuple[float, str]] = field(default_factory=dict, init=False, repr=False)
 
     def score(self, windows: Sequence[str]) -> list[tuple[float, str]]:
         """Of each window the log-odds that it signals a crisis, minus infinity below MIN_WORDS words, and of which."""
-        long = [number for number, window in enumerate(windows) if len(_WORD.findall(window)) >= MIN_WORDS]
-        scores = [(float("-inf"), "")] * len(windows)
-        judged = self.encoder.judge([windows[number] for number in long])
-        for number, (log_odds, category) in zip(long, judged, strict=True):
+        digests = [_digest(window) for window in windows]
+        scores = [self._remembered.get(digest, _UNSEEN) for digest in digests]
+        unseen = [
+            number
+            for number, window in enumerate(windows)
+            if scores[number] is _UNSEEN and len(_WORD.findall(window)) >= MIN_WORDS
+        ]
+        judged = self.encoder.judge([windows[number] for number in unseen])
+        if len(self._remembered) + len(unseen) > MOST_REMEMBERED:
+            self._remembered.clear()
+        for number, (log_odds, category) in zip(unseen, judged, strict=True):
             scores[number] = (self._score_features(windows[number]) + log_odds, category)
+            self._remembered[digests[number]] = scores[number]
         return scores
 
     def find_categories(self, texts: Sequence[str]) -> list[str | None]:
@@ -56,6 +69,10 @@ class CrisisModel:
         buckets = list_buckets(window)
         total = int(self.detector[buckets].sum(dtype=np.int64))
         return total * self.detector_scale / len(buckets) ** 0.5 + self.detector_bias
+
+
+def _digest(window: str) -> bytes:
+    return hashlib.blake2b(window.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 @cache

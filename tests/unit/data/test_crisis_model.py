@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.crisis_encoder import CRISIS_CATEGORIES, CrisisModelInvalid
+from data.crisis_encoder import CRISIS_CATEGORIES, CrisisEncoder, CrisisModelInvalid
 from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
-from data.crisis_model import WEIGHTS_FILE, load_crisis_model
+from data.crisis_model import MOST_REMEMBERED, WEIGHTS_FILE, load_crisis_model
 
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
 FILLER = "We had soup for lunch and then we walked to the lake with the children. "
@@ -72,6 +74,30 @@ class TestCrisisModel:
     @pytest.mark.parametrize("text", ["...", "gone for good"])
     def test_leaves_a_few_words_to_the_rules(self, text: str) -> None:
         assert load_crisis_model().score([text]) == [(float("-inf"), "")]
+
+    def test_reads_nothing_twice_and_says_the_same(self) -> None:
+        asked: list[str] = []
+
+        class Listening(CrisisEncoder):
+            def judge(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+                asked.extend(windows)
+                return super().judge(windows)
+
+        known = load_crisis_model()
+        encoder = Listening(**{field.name: getattr(known.encoder, field.name) for field in fields(known.encoder)})
+        model = replace(known, encoder=encoder)
+        first = model.score([HINT, "one two three", FILLER])
+        assert model.score([FILLER, "one two three", HINT]) == first[::-1]
+        assert asked == [HINT, FILLER]
+
+    def test_begins_anew_when_it_remembers_much(self) -> None:
+        model = replace(load_crisis_model())
+        model._remembered.update({number.to_bytes(16): (0.0, "") for number in range(MOST_REMEMBERED)})
+        assert model.score([HINT]) == load_crisis_model().score([HINT])
+        assert len(model._remembered) == 1
+
+    def test_reads_half_a_character(self) -> None:
+        assert load_crisis_model().find_categories(["we had soup \ud83d for lunch again"]) == [None]
 
     def test_adds_the_log_odds_of_features_and_encoder(self) -> None:
         model = load_crisis_model()
