@@ -19,7 +19,7 @@ from tests.faults.dose import choose_dose
 from tests.rows import add_client, add_completion
 
 WRITERS = 8
-ROWS = choose_dose(25, 500)  # of each writer
+ROWS = choose_dose(10, 500)  # of each writer
 
 
 def write(url: str, barrier: Barrier, key_id: str) -> None:
