@@ -173,6 +173,12 @@ class Comparison:
             return False
         return min(self.p_worse, self.p_worse_anchor) <= self.levels.alpha
 
+    @property
+    def is_unproven(self) -> bool:
+        """Whether a promotion takes the proof that it is no worse, and there is none."""
+        p = max(self.p_noninferior, self.p_noninferior_anchor)
+        return self.margin is not None and self.is_needed and p > self.levels.noninferiority
+
     @cached_property
     def summary(self) -> MetricSummary:
         """The numbers for display."""

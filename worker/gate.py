@@ -131,6 +131,11 @@ class _Tests:
 
     comparisons: list[Comparison]
     p: float
+    is_better: bool  # in what is primary
+
+    @property
+    def decisive(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if comparison.margin is not None or comparison.weight]
 
     @property
     def guarded(self) -> list[Comparison]:
@@ -220,7 +225,9 @@ def _test(
     p_noninferiority = max(max(c.p_noninferior, c.p_noninferior_anchor) for c in needed)
     # One p for all: what is tested at another level than alpha is put on its scale.
     p_noninferiority = min(1.0, p_noninferiority * levels.alpha / levels.noninferiority)
-    return _Tests(comparisons=comparisons, p=max(p_superiority, p_noninferiority))
+    return _Tests(
+        comparisons=comparisons, p=max(p_superiority, p_noninferiority), is_better=p_superiority <= levels.alpha
+    )
 
 
 def _list_missing(evidence: Evidence) -> list[Reason]:
@@ -276,14 +283,21 @@ def _explain(
         yield from told
     yield from (explain_slice(found) for found in slices)
     yield from (explain_refusal(comparison) for comparison in tests.comparisons if comparison.is_refused)
+    primary = sorted(tests.primary, key=lambda comparison: comparison.p_superior)
+    tested = [
+        *((explain_superiority(c), not tests.is_better) for c in primary if c.clusters),
+        *((explain_margin(c), c.is_unproven) for c in tests.guarded if c.clusters and not c.is_refused),
+        *((reason, safety is not None and safety.p > levels.alpha) for reason in told if not is_unsafe),
+    ]
+    lacking = []
     if verdict is Verdict.NOT_ENOUGH_EVIDENCE:
+        lacking = [reason for reason, is_lacking in tested if is_lacking]
         yield from (explain_rater(rater) for rater in raters)
         yield from missing
-        yield from _explain_shortage(tests, reuse, levels.alpha)
-    yield from (explain_superiority(c) for c in sorted(tests.primary, key=lambda c: c.p_superior) if c.clusters)
-    yield from (explain_margin(c) for c in tests.guarded if c.clusters and not c.is_refused)
-    if not is_unsafe:
-        yield from told
+        yield from _explain_shortage(tests, reuse)
+        yield from lacking
+        yield from explain_detectable(tests.decisive, levels.alpha)
+    yield from (reason for reason, _ in tested if reason not in lacking)
     yield from explain_few_ratings(reuse.rated)
     yield from _explain_head(evidence)
     if levels.noninferiority != levels.alpha:
@@ -293,25 +307,23 @@ def _explain(
         )
 
 
-def _explain_shortage(tests: _Tests, reuse: Reuse, alpha: float) -> Iterator[Reason]:
-    """What was missing: conversations, scores, or a larger difference."""
-    tested = [c for c in tests.comparisons if c.margin is not None or c.weight]
+def _explain_shortage(tests: _Tests, reuse: Reuse) -> Iterator[Reason]:
+    """What was missing: conversations, scores, or any difference."""
     if reuse.is_guarded:
         yield note(
             "The candidate leans the way that production was chosen by on these rows, so only conversations newer than "
             f"that promotion count: {reuse.fresh_clusters} of the {MIN_FRESH_CLUSTERS} that are needed."
         )
-    if not any(comparison.clusters for comparison in tested):
+    if not any(comparison.clusters for comparison in tests.decisive):
         yield note("The hold-out has no scored rows.")
         return
-    for comparison in tested:
+    for comparison in tests.decisive:
         if not comparison.clusters:
             yield note(f"No hold-out row has a {label(comparison.name)} score.", comparison.name)
     if 0 < tests.clusters < MIN_CLUSTERS_TO_DECIDE:
         yield note(f"The hold-out has {count(tests.clusters)}; to promote takes {MIN_CLUSTERS_TO_DECIDE}.")
-    if not any(comparison.differing for comparison in tested):
+    if not any(comparison.differing for comparison in tests.decisive):
         yield note("Candidate and production score the same in every conversation.")
-    yield from explain_detectable(tested, alpha)
 
 
 def _explain_head(evidence: Evidence) -> Iterator[Reason]:

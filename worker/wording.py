@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.comparison import MIN_CLUSTERS_THAT_DIFFER, POWER, RATING_AUC, REWARD, Comparison
+from worker.comparison import MIN_CLUSTERS_THAT_DIFFER, MIN_CLUSTERS_TO_DECIDE, POWER, RATING_AUC, REWARD, Comparison
 from worker.paired_scores import MIN_RATED_CLUSTERS, MIN_RATED_OF_A_KIND, RatedScores
 from worker.safety_verdict import MARGIN, SafetyVerdict
 from worker.slices import WorseSlice
@@ -92,8 +92,9 @@ def explain_margin(comparison: Comparison) -> Reason:
             finding = f"no worse than {allowed} allows with {write_p(p)}"
             plain = f"{name} is no worse than its margin allows."
         else:
-            finding = f"not shown to stay within {allowed}{against} ({write_p(p)})"
-            plain = f"{name} was not shown to stay within its margin{against}."
+            counts = "" if comparison.is_needed else f", which counts from {MIN_CLUSTERS_TO_DECIDE} conversations on"
+            finding = f"not shown to stay within {allowed}{against} ({write_p(p)}){counts}"
+            plain = f"{name} was not shown to stay within its margin{against}{counts}."
     return Reason(comparison.name, "noninferiority", p, f"{_describe(comparison)}; {finding}.", plain)
 
 

@@ -205,10 +205,20 @@ class TestDecide:
     def test_says_what_the_hold_out_could_have_shown(self) -> None:
         decision = decide(build_scores(), None, MARGINS, 1)
         sizes = [metric.smallest_detectable for metric in decision.metrics]
-        assert decision.reasons[0].sentence == (
+        assert [reason.test for reason in decision.reasons[:2]] == ["superiority", "superiority"]  # what is lacking
+        assert decision.reasons[2].sentence == (
             "The smallest differences that this hold-out shows with 80 % power at alpha = 0.0094 are "
             f"Perplexity {sizes[0]:.3f} nats, ROUGE-L {sizes[1]:.3f}, BLEU {sizes[2]:.2f}."
         )
+
+    def test_begins_with_what_was_not_shown(self) -> None:
+        scores = build_scores(rouge_l=0.022)
+        scores[2] = build_paired("bleu", np.tile([-30.0, 30.0], 60))
+        decision = decide(scores, build_rated(), MARGINS, 1)
+        assert decision.verdict == Verdict.NOT_ENOUGH_EVIDENCE
+        assert (decision.reasons[0].metric, decision.reasons[0].test) == ("bleu", "noninferiority")
+        assert decision.reasons[1].sentence.startswith("The smallest differences")
+        assert [reason.metric for reason in decision.reasons].count("bleu") == 1
 
     def test_writes_full_sentences(self) -> None:
         gains = np.tile([0.032, 0.012], 60)
