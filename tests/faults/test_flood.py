@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 
 from data.vocabulary import KeyRole
 from db.keys import create_key
@@ -24,7 +23,7 @@ from db.session import Database
 from settings import Settings
 from tests.faults.clients import Caller
 from tests.faults.conftest import Tell
-from tests.faults.dose import choose_dose
+from tests.faults.dose import TAKES_MINUTES, choose_dose
 from tests.orders import write_order
 from tests.processes import run_api
 from tests.unit.api.live import QUESTION, Artifacts, Headers, add_base_version, add_callers
@@ -101,7 +100,7 @@ def train(folder: Path, base: Path) -> Iterator[None]:
         trainer.kill()
 
 
-@pytest.mark.slow
+@TAKES_MINUTES
 def test_a_flood_by_one_key(settings: Settings, artifacts: Artifacts, tmp_path: Path, tell: Tell) -> None:
     database = Database(settings.database)
     add_base_version(database, artifacts)

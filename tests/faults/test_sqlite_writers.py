@@ -7,7 +7,6 @@ import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select
 
 from data.vocabulary import Rating
@@ -15,7 +14,7 @@ from db.feedback import FeedbackValues, put_feedback
 from db.models import Completion, Feedback
 from db.session import Database
 from tests.faults.conftest import Tell
-from tests.faults.dose import choose_dose
+from tests.faults.dose import TAKES_MINUTES, choose_dose
 from tests.rows import add_client, add_completion
 
 WRITERS = 8
@@ -33,7 +32,7 @@ def write(url: str, barrier: Barrier, key_id: str) -> None:
     database.dispose()
 
 
-@pytest.mark.slow
+@TAKES_MINUTES
 def test_eight_writers_and_a_long_reader(tmp_path: Path, sqlite_template: Path, tell: Tell) -> None:
     path = tmp_path / "ratchet.db"
     path.write_bytes(sqlite_template.read_bytes())
