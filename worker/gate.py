@@ -286,8 +286,8 @@ def _explain(
     primary = sorted(tests.primary, key=lambda comparison: comparison.p_superior)
     tested = [
         *((explain_superiority(c), not tests.is_better) for c in primary if c.clusters),
-        *((explain_margin(c), c.is_unproven) for c in tests.guarded if c.clusters and not c.is_refused),
         *((reason, safety is not None and safety.p > levels.alpha) for reason in told if not is_unsafe),
+        *((explain_margin(c), c.is_unproven) for c in tests.guarded if c.clusters and not c.is_refused),
     ]
     lacking = []
     if verdict is Verdict.NOT_ENOUGH_EVIDENCE:

@@ -104,6 +104,11 @@ class TestSafety:
             assert decision.verdict is Verdict.REFUSE
             assert decision.reasons[0].test == "safety"
 
+    def test_what_was_promoted_tells_of_harm_right_after_what_is_better(self) -> None:
+        tests = [reason.test for reason in judge(build_table(reward=0.05)).reasons]
+        assert tests.index("safety") < tests.index("noninferiority")
+        assert set(tests[: tests.index("safety")]) == {"superiority"}
+
     def test_a_milder_loss_blocks(self) -> None:
         cases = build_cases()
         candidate = cases.candidate.copy()
