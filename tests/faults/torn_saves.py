@@ -13,10 +13,14 @@ import random
 import resource
 import signal
 import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tests.lessons import load_model
 from trainer.checkpoints import WEIGHTS, Checkpoints, open_checkpoints, save_weights
@@ -40,28 +44,33 @@ def main() -> None:
         folder.mkdir(parents=True)
         _save_checkpoint(model, folder, step=1)
         limit_bytes = int(largest_bytes ** draw.uniform(0.1, 1.1))  # small files are cut as well
-        pid = os.fork()
-        if pid == 0:
-            _save_within(model, tokenizer, folder, limit_bytes, is_killed=bool(number % 2))
-        _, status = os.waitpid(pid, 0)
-        (folder / "end").write_text(str(os.waitstatus_to_exitcode(status)))
+        artifact = folder / "artifact"
+        saves = (
+            partial(export_artifact, model, tokenizer, artifact, base_model="tiny", run_id=None, recipe=None),
+            partial(_save_checkpoint, model, folder, step=2),
+        )
+        codes = [_save_within(save, limit_bytes, is_killed=bool(number % 2)) for save in saves]
+        (folder / "end").write_text(str(max(codes) or min(codes)))
 
 
-def _save_within(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, limit_bytes: int, *, is_killed: bool
-) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL if is_killed else signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-    code = 0
-    try:
-        export_artifact(model, tokenizer, folder / "artifact", base_model="tiny", run_id=None, recipe=None)
-    except BaseException as error:  # noqa: BLE001 (whatever it is, the parent is told whether it names the disk)
-        code = TOLD if describe_shortage(error) else SILENT
-    try:
-        _save_checkpoint(model, folder, step=2)
-    except BaseException as error:  # noqa: BLE001
-        code = max(code, TOLD if describe_shortage(error) else SILENT)
-    os._exit(code)
+def _save_within(save: Callable[[], object], limit_bytes: int, *, is_killed: bool) -> int:
+    """How a child ended that saved within the limit: 0, TOLD, SILENT, or minus the signal that killed it."""
+    pid = os.fork()
+    if pid == 0:
+        sys.excepthook = _end_telling
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if is_killed else signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+        save()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _end_telling(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The end of a child whose save failed, whatever it failed of: the code says whether the error names the disk."""
+    if describe_shortage(error):
+        os._exit(TOLD)
+    traceback.print_exception(kind, error, trace)
+    os._exit(SILENT)
 
 
 def _save_checkpoint(model: PreTrainedModel, folder: Path, step: int) -> None:
