@@ -21,6 +21,7 @@ from types import TracebackType
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from tests.lessons import load_model
 from trainer.checkpoints import WEIGHTS, Checkpoints, open_checkpoints, save_weights
@@ -35,6 +36,7 @@ def main() -> None:
     """One child for each cut, one after another."""
     base, root, cuts, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
+    disable_progress_bar()  # its thread may hold a lock at the moment of a fork, and the child would wait for ever
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     model, tokenizer = load_model(base)
     draw = random.Random(seed)
