@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         return self.var / "trunk-cache"
 
     @property
+    def crisis_memory(self) -> Path:
+        """File of what the crisis classifier said of the pool in the run before."""
+        return self.var / "crisis-memory.npz"
+
+    @property
     def holdout_cache(self) -> Path:
         """Folder of what production and the anchor answered to the hold-out."""
         return self.var / "holdout-cache"

@@ -6,8 +6,10 @@ too. Figures and limits: `docs/safety.md`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from data.crisis_features import simplify
@@ -64,6 +66,20 @@ def find_crises(texts: Sequence[str]) -> list[str | None]:
         for number, category in zip(unseen, judged, strict=True):
             found[number] = category
     return found
+
+
+@contextmanager
+def remembering_crises(file: Path) -> Iterator[None]:
+    """`find_crises` inside reads only what it had not read when `file` was last written; the file is renewed.
+
+    Raises:
+        CrisisModelInvalid: the classifier cannot be loaded.
+    """
+    model = load_crisis_model()
+    model.memory.read(file, model.fingerprint)
+    yield
+    with suppress(OSError):  # without room for it the next time takes longer, and no more
+        model.memory.write(file, model.fingerprint)
 
 
 def match_rule(text: str) -> str | None:

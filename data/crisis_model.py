@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from data.crisis_encoder import ENCODER_FILE, CrisisEncoder, CrisisModelInvalid, load_crisis_encoder, read_arrays
 from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
+from data.crisis_memory import CrisisMemory, Score
 
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
-MOST_REMEMBERED = 50_000  # windows, about 10 MB; then the memory begins anew
 WEIGHTS_FILE = Path(__file__).with_name("crisis_weights.npz")
 _WORD = re.compile(r"[^\W\d_]+")
-_UNSEEN = (float("-inf"), "")
+_TOO_SHORT = (float("-inf"), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,25 +37,24 @@ class CrisisModel:
     detector_bias: float
     threshold: float  # log-odds from which a window is a signal
     encoder: CrisisEncoder
-    # A conversation comes back with every turn, and a pool with every run. Digests, so that no message is kept.
-    _remembered: dict[bytes, tuple[float, str]] = field(default_factory=dict, init=False, repr=False)
+    fingerprint: str  # of the files that it was read from
+    memory: CrisisMemory = field(default_factory=CrisisMemory, init=False, repr=False)
 
-    def score(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+    def score(self, windows: Sequence[str]) -> list[Score]:
         """Of each window the log-odds that it signals a crisis, minus infinity below MIN_WORDS words, and of which."""
-        digests = [_digest(window) for window in windows]
-        scores = [self._remembered.get(digest, _UNSEEN) for digest in digests]
+        remembered = self.memory.find(windows)
         unseen = [
-            number
-            for number, window in enumerate(windows)
-            if scores[number] is _UNSEEN and len(_WORD.findall(window)) >= MIN_WORDS
+            window
+            for window, score in zip(windows, remembered, strict=True)
+            if score is None and len(_WORD.findall(window)) >= MIN_WORDS
         ]
-        judged = self.encoder.judge([windows[number] for number in unseen])
-        if len(self._remembered) + len(unseen) > MOST_REMEMBERED:
-            self._remembered.clear()
-        for number, (log_odds, category) in zip(unseen, judged, strict=True):
-            scores[number] = (self._score_features(windows[number]) + log_odds, category)
-            self._remembered[digests[number]] = scores[number]
-        return scores
+        judged = [
+            (self._score_features(window) + log_odds, category)
+            for window, (log_odds, category) in zip(unseen, self.encoder.judge(unseen), strict=True)
+        ]
+        self.memory.remember(unseen, judged)
+        fresh = dict(zip(unseen, judged, strict=True))
+        return [score or fresh.get(window, _TOO_SHORT) for window, score in zip(windows, remembered, strict=True)]
 
     def find_categories(self, texts: Sequence[str]) -> list[str | None]:
         """Of each text the category of the window with the highest score, None when none reaches the threshold."""
@@ -69,10 +68,6 @@ class CrisisModel:
         buckets = list_buckets(window)
         total = int(self.detector[buckets].sum(dtype=np.int64))
         return total * self.detector_scale / len(buckets) ** 0.5 + self.detector_bias
-
-
-def _digest(window: str) -> bytes:
-    return hashlib.blake2b(window.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 @cache
@@ -90,6 +85,7 @@ def load_crisis_model(file: Path = WEIGHTS_FILE, encoder_file: Path = ENCODER_FI
             detector_bias=float(arrays["detector_bias"]),
             threshold=float(arrays["threshold"]),
             encoder=encoder,
+            fingerprint=hashlib.sha256(file.read_bytes() + encoder_file.read_bytes()).hexdigest(),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise CrisisModelInvalid from error

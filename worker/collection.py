@@ -20,6 +20,7 @@ from threading import Thread
 from sqlalchemy.orm import Session
 
 from data.bias import build_bias
+from data.crisis import remembering_crises
 from data.curation import build_snapshot_rows, check_sufficiency
 from data.errors import RatchetError
 from data.recipe import Recipe
@@ -49,13 +50,14 @@ class Attempt:
     folder: Path
 
 
-def collect(database_url: str, attempt: Attempt, check: Callable[[], None]) -> tuple[str, ...]:
+def collect(database_url: str, attempt: Attempt, crisis_memory: Path, check: Callable[[], None]) -> tuple[str, ...]:
     """Freeze the pool into the attempt's folder; returns what is missing for a run, if anything.
 
     Where an earlier attempt was interrupted in training, its snapshot stays the run's: else any new rating would make
     its checkpoints worthless. An erasure cancels such a run, so no row that is gone comes back this way.
 
     Args:
+        crisis_memory: file of what the crisis classifier said of the pool in the run before, made or renewed here.
         check: raises when the run has to stop; the process is killed then.
 
     Raises:
@@ -64,7 +66,9 @@ def collect(database_url: str, attempt: Attempt, check: Callable[[], None]) -> t
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_collect_and_tell, args=(database_url, attempt, sender), name="collector")
+    process = context.Process(
+        target=_collect_and_tell, args=(database_url, attempt, crisis_memory, sender), name="collector"
+    )
     process.start()
     sender.close()  # so that the end of the process is the end of the pipe
     try:
@@ -82,13 +86,13 @@ def collect(database_url: str, attempt: Attempt, check: Callable[[], None]) -> t
     return told
 
 
-def _collect_and_tell(database_url: str, attempt: Attempt, sender: Connection) -> None:
+def _collect_and_tell(database_url: str, attempt: Attempt, crisis_memory: Path, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the worker decides
     Thread(target=_end_with_parent, daemon=True).start()
     lower_priority(os.getpid())
     database = Database(database_url)
     try:
-        sender.send(_collect(PatientDatabase(database, lambda: None), attempt))
+        sender.send(_collect(PatientDatabase(database, lambda: None), attempt, crisis_memory))
     except (RatchetError, OSError) as error:
         sender.send(error)
     finally:
@@ -102,7 +106,7 @@ def _end_with_parent() -> None:
         os._exit(2)
 
 
-def _collect(database: PatientDatabase, attempt: Attempt) -> tuple[str, ...]:
+def _collect(database: PatientDatabase, attempt: Attempt, crisis_memory: Path) -> tuple[str, ...]:
     shutil.rmtree(attempt.folder, ignore_errors=True)
     database.write(lambda session: set_status(session, attempt.run_id, attempt.number, RunStatus.COLLECTING))
     if take_over(attempt.folder):
@@ -116,7 +120,8 @@ def _collect(database: PatientDatabase, attempt: Attempt) -> tuple[str, ...]:
                 count_rated(session),
             )
         )
-        result = build_snapshot_rows(pool, salt)
+        with remembering_crises(crisis_memory):
+            result = build_snapshot_rows(pool, salt)
         rows = result.rows
         bias = build_bias(pool, served, rated)
         manifest = save_snapshot(attempt.folder / "snapshot", result, len(pool), salt, bias)

@@ -1,4 +1,4 @@
-"""The rest of an erasure, at each sweep until it is done: files of runs, both caches, the bytes of deleted rows."""
+"""The rest of an erasure, at each sweep until it is done: files of runs, the caches, the bytes of deleted rows."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def _is_clean(database: Database, settings: Settings, erasure_id: str) -> bool:
     removed = [remove_run_files(settings.runs / run_id) for run_id in erasure.run_ids]
     removed.append(forget_gone_rows(database, settings.trunk_cache))
     removed.append(remove_holdout_cache(settings.holdout_cache))
+    removed.append(remove_crisis_memory(settings.crisis_memory))
     return not any(removed)
 
 
@@ -70,6 +71,14 @@ def remove_holdout_cache(folder: Path) -> bool:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def remove_crisis_memory(file: Path) -> bool:
+    """Remove the digests of what the crisis classifier read, also half written ones; False when there was nothing."""
+    doomed = list(file.parent.glob(f"*{file.name}"))
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    return bool(doomed)
 
 
 def forget_gone_rows(database: Database, folder: Path) -> bool:

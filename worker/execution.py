@@ -142,7 +142,7 @@ def _carry_out(database: PatientDatabase, settings: Settings, attempt: Attempt, 
     retired = _find_retirement(database, attempt)
     if retired:
         return Outcome(RunStatus.SKIPPED, retired)
-    missing = collect(database.url, attempt, keeper.check)
+    missing = collect(database.url, attempt, settings.crisis_memory, keeper.check)
     if missing:
         return Outcome(RunStatus.SKIPPED, " ".join(missing))
     keeper.check()

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from data.crisis import CrisisSignal, detect_crisis, detect_first, find_crises, find_crisis, match_rule
+from data.crisis import (
+    CrisisSignal,
+    detect_crisis,
+    detect_first,
+    find_crises,
+    find_crisis,
+    match_rule,
+    remembering_crises,
+)
+from data.crisis_memory import CrisisMemory
+from data.crisis_model import load_crisis_model
 
 SIGNALS = {
     "overdose": [
@@ -156,3 +168,21 @@ class TestFindCrises:
     def test_asks_no_classifier_where_the_rules_have_seen_all(self) -> None:
         assert find_crises(["I want to kill myself"]) == ["suicide"]
         assert find_crises([]) == []
+
+
+class TestRememberingCrises:
+    def test_leaves_a_file_that_says_the_same(self, tmp_path: Path) -> None:
+        texts = ["I have given the cat away, nobody has to deal with me after tonight.", "We had soup for lunch again."]
+        file, model = tmp_path / "memory.npz", load_crisis_model()
+        with remembering_crises(file):
+            found = find_crises(texts)
+        memory = CrisisMemory()
+        memory.read(file, model.fingerprint)
+        assert memory.find(texts) == model.score(texts)
+        with remembering_crises(file):
+            assert find_crises(texts) == found
+
+    def test_goes_on_where_there_is_no_room(self, tmp_path: Path) -> None:
+        (tmp_path / "memory.npz").mkdir()
+        with remembering_crises(tmp_path / "memory.npz"):
+            assert find_crises(["I want to kill myself"]) == ["suicide"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.crisis_encoder import CRISIS_CATEGORIES, CrisisEncoder, CrisisModelInvalid
 from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
-from data.crisis_model import MOST_REMEMBERED, WEIGHTS_FILE, load_crisis_model
+from data.crisis_model import WEIGHTS_FILE, load_crisis_model
 
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
 FILLER = "We had soup for lunch and then we walked to the lake with the children. "
@@ -89,12 +89,6 @@ class TestCrisisModel:
         first = model.score([HINT, "one two three", FILLER])
         assert model.score([FILLER, "one two three", HINT]) == first[::-1]
         assert asked == [HINT, FILLER]
-
-    def test_begins_anew_when_it_remembers_much(self) -> None:
-        model = replace(load_crisis_model())
-        model._remembered.update({number.to_bytes(16): (0.0, "") for number in range(MOST_REMEMBERED)})
-        assert model.score([HINT]) == load_crisis_model().score([HINT])
-        assert len(model._remembered) == 1
 
     def test_reads_half_a_character(self) -> None:
         assert load_crisis_model().find_categories(["we had soup \ud83d for lunch again"]) == [None]

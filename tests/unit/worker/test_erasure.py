@@ -27,7 +27,13 @@ from settings import Settings
 from tests.rows import add_client
 from trainer.trunk_cache import DiskStore, TrunkCacheOrder, pack_tokens
 from trainer.trunk_owners import list_owners
-from worker.erasure import continue_erasures, forget_gone_rows, remove_holdout_cache, remove_run_files
+from worker.erasure import (
+    continue_erasures,
+    forget_gone_rows,
+    remove_crisis_memory,
+    remove_holdout_cache,
+    remove_run_files,
+)
 from worker.sweep import sweep_runs
 
 CANARY = "canary-4711"
@@ -233,6 +239,21 @@ class TestRemoveHoldoutCache:
     def test_tells_whether_there_was_anything(self, tmp_path: Path) -> None:
         assert not remove_holdout_cache(tmp_path / "holdout-cache")
         assert remove_holdout_cache(tmp_path)
+
+
+class TestRemoveCrisisMemory:
+    def test_an_erasure_takes_what_the_classifier_remembers(self, database: Database, settings: Settings) -> None:
+        add_rows(database)
+        half_written = settings.var / f".7.{settings.crisis_memory.name}"
+        for file in (settings.crisis_memory, half_written):
+            file.write_text(CANARY)
+        erase(database)
+        continue_erasures(database, settings)
+        assert not settings.crisis_memory.exists()
+        assert not half_written.exists()
+
+    def test_tells_whether_there_was_anything(self, tmp_path: Path) -> None:
+        assert not remove_crisis_memory(tmp_path / "crisis-memory.npz")
 
 
 class TestRemoveRunFiles:
