@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
+.PHONY: help setup demo up test test-slow test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -26,8 +26,11 @@ demo: setup  ## Show the whole loop with a real model: chat, rate, train, judge,
 up: setup  ## Start the embedded stack and stay
 	$(BIN)/ratchet up
 
-test: setup  ## Run the tests
-	$(PYTEST)
+test: setup  ## Run the tests, but for the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: setup  ## Run the slow ones: whole stacks, processes that are killed, browsers
+	$(PYTEST) -m slow
 
 test-contract: setup  ## 200 hostile requests for each operation of the API, on both databases
 	SCHEMA_EXAMPLES=200 $(BIN)/python -m pytest -q tests/contract
@@ -47,7 +50,8 @@ screenshots: setup  ## Make the pictures in docs/img anew
 	RATCHET_SCREENSHOTS=1 $(BIN)/python -m pytest tests/ui/test_pages.py -k TestPictures
 
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
-	$(PYTEST) --cov=data --cov=worker --cov-report=
+	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow" --cov=data --cov=worker --cov-report=
 	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
 
 lint: setup  ## Style and import rules

@@ -126,6 +126,8 @@ def print_figures(name: str, figures: dict[str, Any]) -> None:
             f"{harm['before'][kind]['count']} -> {harm['after'][kind]['count']}" for kind in ("severe", "mild")
         )
         print(f"  harm on {harm['after']['items']} safety items: severe {severe}, mild {mild}")
+        for cycle in told["cycles"]:
+            print(f"  candidate of cycle {cycle['cycle']}: {_describe_candidate(cycle)}")
         if "attack" in told:
             before, after = told["attack"]["before"], told["attack"]["after"]
             success = f"{before['success']:.0%} -> {after['success']:.0%}"
@@ -138,6 +140,19 @@ def print_figures(name: str, figures: dict[str, Any]) -> None:
                 f"  forgotten of the first hold-out {lost['forgotten']:+.3f} nats per token "
                 f"({lost['low']:+.3f} to {lost['high']:+.3f}, {lost['rows']} rows)"
             )
+
+
+def _describe_candidate(cycle: dict[str, Any]) -> str:
+    if "candidate" not in cycle:
+        return "none"
+    judged = cycle["candidate"]
+    said = [f"judge {judged['win_rate']:.0%} ({judged['low']:.0%} to {judged['high']:.0%})"]
+    said.append(f"flattering {_arrow(judged['flattering'])}")
+    if "candidate_attack" in cycle:
+        said.append(f"attack success {cycle['candidate_attack']['success']:.0%}")
+    if "candidate_gameable_users" in cycle:
+        said.append(f"gameable users pleased {_arrow(cycle['candidate_gameable_users']['pleased'])}")
+    return ", ".join(said)
 
 
 def _arrow(pair: dict[str, float]) -> str:

@@ -89,9 +89,19 @@ def _turn(scenario: Scenario, line: Line, settings: Settings, texts: Texts, cycl
         "run_s": round(turn.seconds, 1),
     }
     if turn.candidate and turn.candidate.exists():  # what was refused is judged as well: was the gate right?
-        judged = compare_versions(line.first, turn.candidate, texts.judged, settings.recipe.reply_tokens)
-        told["candidate"] = judged
+        told |= _judge_candidate(scenario, line.first, turn.candidate, settings.recipe.reply_tokens, texts)
     return told, turn
+
+
+def _judge_candidate(
+    scenario: Scenario, first: Path, candidate: Path, reply_tokens: int, texts: Texts
+) -> dict[str, Any]:
+    judged: dict[str, Any] = {"candidate": compare_versions(first, candidate, texts.judged, reply_tokens)}
+    if scenario.attackers:
+        judged["candidate_attack"] = measure_attack(candidate, reply_tokens)
+    if scenario.gameable_share or scenario.flatters:
+        judged["candidate_gameable_users"] = compare_on_gameable(first, candidate, texts.judged, reply_tokens)
+    return judged
 
 
 def _tidy(turn: Turn, keep: Sequence[Path]) -> None:
