@@ -1,13 +1,14 @@
-"""The crisis detector on a blind set: messages by hands that wrote none of its rules, texts or other sets.
+"""The crisis detector on blind sets: messages by hands that wrote none of its rules, texts or other sets.
 
-    python -m benchmarks.crisis_blind
+    python -m benchmarks.crisis_blind [--set blind blind_2]
 
 Prints what is flagged by kind and category, with exact 95 % intervals, and nothing of the messages. Whoever works on
-the detector does not look at `crisis_texts/blind.jsonl`: once its misses are known it is blind no longer.
+the detector does not look at these files in `crisis_texts`: once the misses are known a set is blind no longer.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,13 +16,14 @@ from pathlib import Path
 from data.crisis import find_crisis
 from data.safety_check import FlaggedShare
 
-BLIND = Path(__file__).with_name("crisis_texts") / "blind.jsonl"
+FOLDER = Path(__file__).with_name("crisis_texts")
+BLIND_SETS = ("blind", "blind_2")
 KINDS = ("explicit", "indirect", "veiled")
 
 
-def measure_blind(detect: Callable[[str], object | None]) -> list[FlaggedShare]:
-    """Recall by kind, and by category and kind; then the false alarms, in all and by kind."""
-    rows = [json.loads(line) for line in BLIND.read_text(encoding="utf-8").splitlines()]
+def measure_blind(detect: Callable[[str], object | None], name: str) -> list[FlaggedShare]:
+    """Of one of BLIND_SETS: recall by kind, and by category and kind; then the false alarms, in all and by kind."""
+    rows = [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     flags = [(row["label"], row["kind"], detect(row["text"]) is not None) for row in rows]
     labels = sorted({label for label, _, _ in flags} - {"none"})
     calm = sorted({kind for label, kind, _ in flags if label == "none"})
@@ -55,4 +57,8 @@ def print_shares(shares: Iterable[FlaggedShare]) -> None:
 
 
 if __name__ == "__main__":
-    print_shares(measure_blind(find_crisis))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", nargs="+", choices=BLIND_SETS, default=list(BLIND_SETS))
+    for chosen in parser.parse_args().set:
+        print(f"{chosen}.jsonl")
+        print_shares(measure_blind(find_crisis, chosen))

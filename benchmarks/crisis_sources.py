@@ -28,7 +28,7 @@ from data.safety_set import read_safety_set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEXTS = Path(__file__).with_name("crisis_texts")
 MESSAGES = TEXTS / "messages.jsonl"
-BLIND = TEXTS / "blind.jsonl"  # measured by crisis_blind.py; here only to keep training texts away from it
+BLIND = (TEXTS / "blind.jsonl", TEXTS / "blind_2.jsonl")  # crisis_blind.py; here to keep training texts away from them
 SAMPLES_OUT = ("He checks my phone", "Is it bad I'm relieved when he goes")  # may hint at a violent partner
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 CALM_SAMPLES = ("support.csv", "everyday.csv", "boundaries.csv")  # what is in grave.csv may hint at a crisis
@@ -140,9 +140,9 @@ def read_comments() -> list[tuple[str, str]]:
 
 
 def drop_overlaps(rows: list[Row]) -> list[Row]:
-    """The rows that are not like a text of the safety set or of the blind set."""
+    """The rows that are not like a text of the safety set or of a blind set."""
     items = [text for item in read_safety_set() for text in (item.text, item.neutral) if text]
-    items += [json.loads(line)["text"] for line in BLIND.read_text().splitlines()]
+    items += [json.loads(line)["text"] for file in BLIND for line in file.read_text().splitlines()]
     runs = set().union(*(list_word_runs(text, RUN_WORDS) for text in items))
     likeness = measure_likeness([text for text, _, _ in rows], items)
     return [
