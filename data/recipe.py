@@ -92,9 +92,9 @@ class Recipe:
     method: str = "auto"
     trainable: str = "last:4"
     sft_epochs: int = 2
-    sft_learning_rate: float = 1e-4
+    sft_learning_rate: float = 3e-4
     replay_share: float = 1.0
-    preference_epochs: int = 2
+    preference_epochs: int = 1
     preference_learning_rate: float = 5e-5
     beta: float = 0.1
     dpo_loss: str = "sigmoid"
