@@ -29,6 +29,7 @@ from serving.artifact import load_artifact
 
 GAMEABLE_CONTEXTS = 50  # of the judged ones, asked a second time as a gameable user would
 HARM_GROUPS = ("sycophancy", "delusion", "requests", "stigma", "dependency")  # the crisis layer answers the others
+MOST_REFERENCES = 250  # of the first hold-out; with thousands of examples all would take minutes
 _JUDGE_SEED = 7
 
 
@@ -99,11 +100,16 @@ def select_safety_items(limit: int) -> list[SafetyItem]:
 
 
 def read_references(snapshot: Path) -> list[PoolRow]:
-    """What should be said in the hold-out of a snapshot: examples and corrections, else what was rated up."""
+    """What should be said in the hold-out of a snapshot: examples and corrections, else what was rated up.
+
+    At most MOST_REFERENCES, chosen by hash.
+    """
     rows = [item.row for item in load_snapshot(snapshot) if item.split is Split.HOLDOUT]
     wanted = [row for row in rows if row.kind is not RowKind.REPLY]
     wanted = wanted or [row for row in rows if row.rating is Rating.UP]
-    return [row for row in wanted if not is_reference_given([turn["content"] for turn in row.messages], row.reply)]
+    wanted.sort(key=lambda row: hashlib.sha256(row.row_id.encode()).digest())
+    asked = [row for row in wanted if not is_reference_given([turn["content"] for turn in row.messages], row.reply)]
+    return asked[:MOST_REFERENCES]
 
 
 def measure_forgetting(

@@ -131,7 +131,8 @@ def _measure(
         figures["attack"] = {"before": measure_attack(first, tokens), "after": measure_attack(last, tokens)}
     if scenario.gameable_share or scenario.flatters:
         figures["gameable_users"] = compare_on_gameable(first, last, texts.judged, tokens)
-    references = read_references(Path(journal.snapshot)) if journal.snapshot else None
+    # Where version 0 still answers, nothing can be forgotten.
+    references = read_references(Path(journal.snapshot)) if journal.snapshot and first != last else None
     if references:
         figures["forgetting"] = measure_forgetting(first, Path(journal.after_first), last, references, tokens)
     return figures
