@@ -50,8 +50,7 @@ screenshots: setup  ## Make the pictures in docs/img anew
 	RATCHET_SCREENSHOTS=1 $(BIN)/python -m pytest tests/ui/test_pages.py -k TestPictures
 
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
-	$(PYTEST) -m slow
-	$(PYTEST) -m "not slow" --cov=data --cov=worker --cov-report=
+	$(PYTEST) --cov=data --cov=worker --cov-report=
 	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
 
 lint: setup  ## Style and import rules
