@@ -26,11 +26,15 @@ Tell = Callable[[str], None]
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Prints a test's figures, also when it passes."""
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Prints a test's figures, also when it passes.
+
+    Not with `capsys`: an app that starts while it holds the output can leave it closed for every later test.
+    """
+    capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def print_line(line: str) -> None:
-        with capsys.disabled():
+        with capture.global_and_fixture_disabled():
             sys.stdout.write(f"\n  {line}\n")
 
     return print_line
