@@ -35,6 +35,7 @@ _SET_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONHASHSEED": "0",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while chat has their core make a step over 20 times slower
+    "GOMP_SPINCOUNT": "3000",  # but for a fraction of a millisecond: to wake a thread costs as much (docs/log.md)
 }
 _NICENESS = 5
 _LAUNCH_OPTIONS = (
