@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,8 @@ def export_artifact(
     model.config._name_or_path = ""  # a path of this machine does not belong into the artifact
     model.save_pretrained(staged)
     tokenizer.save_pretrained(staged)
-    TransformersConverter(str(staged)).convert(str(staged / "ctranslate2"))
+    with _without_older_objects():
+        TransformersConverter(str(staged)).convert(str(staged / "ctranslate2"))
     if can_export(model):
         export_openvino(model, staged, staged / "openvino")
     if adapter is not None:
@@ -51,3 +55,16 @@ def export_artifact(
     digest = seal_artifact(staged, libraries=list_library_versions(), **facts)
     move_artifact(staged, folder)
     return digest
+
+
+@contextmanager
+def _without_older_objects() -> Iterator[None]:
+    """Garbage is looked for among what is made within: the converter asks for it after each block.
+
+    Beside torch and transformers each look costs a third of a second, with 30 blocks ten.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
