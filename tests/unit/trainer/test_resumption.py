@@ -124,29 +124,35 @@ class TestStopped:
         assert not (tmp_path / "pwned").exists()
 
 
+OVERFITTING = TWO_STAGES | {
+    "trainable": "full",
+    "sft_epochs": 12,
+    "sft_learning_rate": 1e-2,
+    "preference_epochs": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def stopped_early(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that may go two epochs without progress."""
+    folder = write_order(tmp_path_factory.mktemp("long"), base_folder, **OVERFITTING, early_stopping_patience=2)
+    run(folder)
+    return folder
+
+
 class TestEarlyStopping:
-    def test_ends_without_progress_and_keeps_the_best_weights(self, base_folder: Path, tmp_path: Path) -> None:
-        recipe = TWO_STAGES | {
-            "trainable": "full",
-            "sft_epochs": 12,
-            "preference_epochs": 0,
-            "early_stopping_patience": 2,
-        }
-        report = report_run(write_order(tmp_path / "long", base_folder, **recipe | {"sft_learning_rate": 1e-2}))
-        facts = report["stages"]["supervised"]
+    def test_ends_without_progress_and_keeps_the_best_weights(self, stopped_early: Path) -> None:
+        facts = json.loads((stopped_early / "report.json").read_text())["stages"]["supervised"]
         assert facts["best_step"] < facts["steps"] < facts["of"]
         steps_an_epoch = facts["of"] // 12
         assert facts["steps"] - facts["best_step"] == 2 * steps_an_epoch
-        records = [json.loads(line) for line in (tmp_path / "long" / "metrics.jsonl").read_text().splitlines()]
+        records = [json.loads(line) for line in (stopped_early / "metrics.jsonl").read_text().splitlines()]
         dev = {record["step"]: record["eval_loss"] for record in records if "eval_loss" in record}
         assert facts["dev_loss"] == min(dev.values()) == dev[facts["best_step"]]
 
-    def test_can_be_switched_off(self, base_folder: Path, tmp_path: Path) -> None:
-        long = {"trainable": "full", "sft_epochs": 12, "sft_learning_rate": 1e-2}  # so that the last weights overfit
-        recipe = TWO_STAGES | long | {"preference_epochs": 0}
-        last = report_run(write_order(tmp_path / "off", base_folder, **recipe, early_stopping_patience=0))
-        best = report_run(write_order(tmp_path / "on", base_folder, **recipe, early_stopping_patience=12))
+    def test_can_be_switched_off(self, base_folder: Path, tmp_path: Path, stopped_early: Path) -> None:
+        last = report_run(write_order(tmp_path, base_folder, **OVERFITTING, early_stopping_patience=0))
         facts = last["stages"]["supervised"]
         assert facts["steps"] == facts["of"]
-        assert best["stages"]["supervised"]["best_step"] < facts["of"]
+        best = json.loads((stopped_early / "report.json").read_text())
         assert best["digest"] != last["digest"]  # the last weights here, the best ones there
