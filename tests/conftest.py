@@ -10,7 +10,7 @@ pytest_plugins = ["tests.apps", "tests.databases"]
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
-# Whose coverage is demanded is shown by its own tests; to follow every line of all others costs a quarter of their time.
+# What must be covered is covered by its own tests; to follow every line of all others costs a quarter of their time.
 _MEASURED = [Path(__file__).parent / "unit" / name for name in ("data", "worker")]
 
 
