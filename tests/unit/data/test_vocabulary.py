@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.vocabulary import ACTIVE_STATUSES, Message, PoolRow, RowKind, RunStatus
+from data.vocabulary import ACTIVE_STATUSES, Message, PoolRow, Rating, ReviewVerdict, RowKind, RunStatus
 
 
 class TestRunStatus:
@@ -12,6 +12,19 @@ class TestRunStatus:
     def test_is_active_until_it_has_an_outcome(self, status: RunStatus) -> None:
         outcomes = {"succeeded", "refused", "skipped", "failed", "cancelled"}
         assert status.is_active == (status in ACTIVE_STATUSES) == (status.value not in outcomes)
+
+
+class TestReviewVerdict:
+    @pytest.mark.parametrize(
+        ("verdict", "rating"),
+        [
+            (ReviewVerdict.GOOD, Rating.UP),
+            (ReviewVerdict.BAD, Rating.DOWN),
+            (ReviewVerdict.HARMFUL, Rating.DOWN),
+        ],
+    )
+    def test_stands_for_a_rating(self, verdict: ReviewVerdict, rating: Rating) -> None:
+        assert verdict.rating is rating
 
 
 class TestPoolRow:
