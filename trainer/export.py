@@ -61,7 +61,7 @@ def export_artifact(
 def _without_older_objects() -> Iterator[None]:
     """Garbage is looked for among what is made within: the converter asks for it after each block.
 
-    Beside torch and transformers each look costs a third of a second, with 30 blocks ten.
+    Each time it would look through all that torch and transformers made, which took longer than the rest of an export.
     """
     gc.freeze()
     try:
