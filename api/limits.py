@@ -81,10 +81,13 @@ class Limits:
         self._metrics = metrics
         self._store = _open_store(settings.broker) if settings.broker else None
         self._store_rests_until_s = 0.0
-        self._pauses: dict[str, float] = {}  # until when a key is refused, by the monotonic clock and the key's id
+        # Until when a key is refused, by the monotonic clock and the key's id; over, they stay until the next one.
+        self._pauses: dict[str, float] = {}
 
     def take_request(self, key: ApiKey) -> None:
         """Count one request; one that is refused begins a pause, in which the store is not asked again.
+
+        A store that does not answer ends no pause: others of this process may have been refused while it was silent.
 
         Raises:
             RateLimited: the key has used up its requests.
@@ -93,12 +96,13 @@ class Limits:
             return
         self.check_pause(key)
         token_s, burst = 60 / self._settings.rate_per_minute, self._settings.rate_burst
-        wait_s = float(self._ask(_TAKE_TOKEN, f"rate:{key.id}", token_s, burst) or 0)
-        if wait_s > 0:
+        answer = self._ask(_TAKE_TOKEN, f"rate:{key.id}", token_s, burst)
+        if answer is None:
+            self.check_pause(key)
+        elif (wait_s := float(answer)) > 0:
             self._pauses[key.id] = time.monotonic() + wait_s
             log.warning("key paused", action="key_paused", key_id=key.id, seconds=wait_s)
             self.check_pause(key)
-        self._pauses.pop(key.id, None)
 
     def check_pause(self, key: ApiKey) -> None:
         """Ask the memory of this process only, which takes microseconds.

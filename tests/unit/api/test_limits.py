@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -18,6 +20,7 @@ from data.vocabulary import KeyRole
 from db.base import new_id
 from db.models import ApiKey
 from settings import Settings
+from tests.faults.proxy import Proxy
 from tests.unit.api.live import QUESTION, Artifacts, Live, start_app
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -41,12 +44,18 @@ def limits(broker_url: str, metrics: Metrics) -> Iterator[Limits]:
     limits.close()
 
 
+def is_let_in(limits: Limits, key: ApiKey) -> bool:
+    try:
+        limits.take_request(key)
+    except RateLimited:
+        return False
+    return True
+
+
 def take_until_refused(limits: Limits, key: ApiKey) -> int:
     """How many requests are let in."""
     for count in range(100):
-        try:
-            limits.take_request(key)
-        except RateLimited:
+        if not is_let_in(limits, key):
             return count
     raise AssertionError("Nothing was refused.")
 
@@ -80,16 +89,23 @@ class TestTakeRequest:
 
     def test_lets_no_more_in_when_all_come_at_once(self, limits: Limits) -> None:
         key = build_key()
-
-        def take(_: int) -> bool:
-            try:
-                limits.take_request(key)
-            except RateLimited:
-                return False
-            return True
-
         with ThreadPoolExecutor(20) as threads:
-            assert sum(threads.map(take, range(100))) == 3
+            assert sum(threads.map(lambda _: is_let_in(limits, key), range(100))) == 3
+
+    def test_a_store_that_falls_silent_ends_no_pause(self, broker_url: str, metrics: Metrics) -> None:
+        address = urlsplit(broker_url)
+        assert address.hostname and address.port
+        with Proxy((address.hostname, address.port)) as proxy, ThreadPoolExecutor(1) as thread:
+            limits = Limits(Settings(broker_url=f"redis://127.0.0.1:{proxy.port}/0", **STRICT), metrics)  # type: ignore[arg-type]
+            key = build_key()
+            proxy.silence()
+            waiting = thread.submit(is_let_in, limits, key)
+            time.sleep(0.05)
+            proxy.restore()
+            let_in = take_until_refused(limits, key)
+            proxy.silence()  # the one that waits is not answered at its second try either
+            assert let_in + waiting.result() == 3
+            limits.close()
 
     def test_two_servers_count_together(self, limits: Limits, broker_url: str, metrics: Metrics) -> None:
         other, key = Limits(Settings(broker_url=broker_url, **STRICT), metrics), build_key()  # type: ignore[arg-type]
