@@ -130,8 +130,22 @@ class _Tests:
     """All tests on scores, without safety and slices."""
 
     comparisons: list[Comparison]
-    p: float
-    is_better: bool  # in what is primary
+    p_superiority: float  # of all that is primary together
+    p_noninferiority: float
+    level: float
+
+    @property
+    def p(self) -> float:
+        return max(self.p_superiority, self.p_noninferiority)
+
+    @property
+    def is_better(self) -> bool:
+        """In what is primary."""
+        return self.p_superiority <= self.level
+
+    def rank(self, reason: Reason) -> float:
+        """The order of what was lacking: the largest p, by which the whole test failed, comes first."""
+        return -self.p_superiority if reason.test == "superiority" else -(reason.p or 0.0)
 
     @property
     def decisive(self) -> list[Comparison]:
@@ -226,7 +240,7 @@ def _test(
     # One p for all: what is tested at another level than alpha is put on its scale.
     p_noninferiority = min(1.0, p_noninferiority * levels.alpha / levels.noninferiority)
     return _Tests(
-        comparisons=comparisons, p=max(p_superiority, p_noninferiority), is_better=p_superiority <= levels.alpha
+        comparisons=comparisons, p_superiority=p_superiority, p_noninferiority=p_noninferiority, level=levels.alpha
     )
 
 
@@ -291,7 +305,7 @@ def _explain(
     ]
     lacking = []
     if verdict is Verdict.NOT_ENOUGH_EVIDENCE:
-        lacking = [reason for reason, is_lacking in tested if is_lacking]
+        lacking = sorted((reason for reason, is_lacking in tested if is_lacking), key=tests.rank)
         yield from (explain_rater(rater) for rater in raters)
         yield from missing
         yield from _explain_shortage(tests, reuse)

@@ -96,7 +96,7 @@ class FileLine:
         run = self._folder / f"run-{cycle}"
         missing = self._train(run, self._recipe)
         if missing:
-            return Turn(judged=Judged(verdict=SKIPPED, sentence=missing), seconds=time.monotonic() - started_s)
+            return Turn(judged=Judged(verdict=SKIPPED, reasons=(missing,)), seconds=time.monotonic() - started_s)
         judged = judge(run, self._recipe, self._consultations + 1)
         self._consultations += judged.p is not None
         if judged.is_promoted:

@@ -67,7 +67,7 @@ def play(scenario: Scenario, line: Line, settings: Settings, texts: Texts, journ
     """Chat, rate and improve, cycle after cycle, from where the journal ends; then measure against version 0."""
     for cycle in range(len(journal.cycles), settings.cycles):
         told, turn = _turn(scenario, line, settings, texts, cycle)
-        print(f"  cycle {cycle}: {told['up_share']:.0%} up, {told['verdict']}: {told['sentence']}", flush=True)
+        print(f"  cycle {cycle}: {told['up_share']:.0%} up, {told['verdict']}: {told['reasons'][0]}", flush=True)
         journal.note(told, turn.snapshot, line.production)
         _tidy(turn, keep=(line.production, line.first))
     return {"cycles": journal.cycles, **_measure(scenario, line, settings, texts, journal)}
@@ -83,7 +83,7 @@ def _turn(scenario: Scenario, line: Line, settings: Settings, texts: Texts, cycl
         "ratings": len(thumbs),
         "up_share": round(float(np.mean([thumb.is_up for thumb in thumbs])), 4),
         "verdict": turn.judged.verdict,
-        "sentence": turn.judged.sentence,
+        "reasons": turn.judged.reasons,
         "p": turn.judged.p,
         "alpha": turn.judged.alpha,
         "run_s": round(turn.seconds, 1),

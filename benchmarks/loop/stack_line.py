@@ -80,16 +80,17 @@ class StackLine:
         return run
 
     def _read_verdict(self, run: dict[str, Any]) -> Judged:
-        sentence = run["reason"] or ""
+        told = (run["reason"] or "",)
         if run["status"] == RunStatus.SKIPPED:
-            return Judged(verdict=SKIPPED, sentence=sentence)
+            return Judged(verdict=SKIPPED, reasons=told)
         reports = sorted((self._settings.runs / run["id"]).glob("attempt-*/report.json"))
         decision = json.loads(reports[-1].read_text()).get("decision") if reports else None
         if decision is None:  # the gate was not asked
-            return Judged(verdict=STOPPED_ON_DEV, sentence=sentence)
+            return Judged(verdict=STOPPED_ON_DEV, reasons=told)
         is_promoted = run["status"] == RunStatus.SUCCEEDED
         verdict = Verdict.PROMOTE.value if is_promoted else decision["verdict"]
-        return Judged(verdict=verdict, sentence=sentence, p=decision["p"], alpha=decision["alpha"])
+        reasons = tuple(reason["sentence"] for reason in decision["reasons"]) or told
+        return Judged(verdict=verdict, reasons=reasons, p=decision["p"], alpha=decision["alpha"])
 
     def _await_served(self, number: int) -> None:
         deadline_s = time.monotonic() + _SWAP_S

@@ -36,12 +36,12 @@ class Judged:
 
     Attributes:
         verdict: of the gate, or SKIPPED, or STOPPED_ON_DEV.
-        sentence: its first reason.
+        reasons: sentences, those that decided first.
         p, alpha: of the gate; None where it was not asked.
     """
 
     verdict: str
-    sentence: str
+    reasons: tuple[str, ...]
     p: float | None = None
     alpha: float | None = None
 
@@ -147,8 +147,8 @@ def judge(folder: Path, recipe: Recipe, consultation: int) -> Judged:
     """What the gate says of the files that the trainer left in `folder`; one that lost on dev is not shown to it."""
     dev = folder / "dev.json"
     if dev.exists():
-        return Judged(verdict=STOPPED_ON_DEV, sentence=json.loads(dev.read_text())["sentence"])
+        return Judged(verdict=STOPPED_ON_DEV, reasons=(json.loads(dev.read_text())["sentence"],))
     paired, rated = load_scores(folder / "scores.parquet")
     decision = decide(paired, rated, recipe.margins, consultation, load_evidence(folder), mode=recipe.gate_mode)
-    sentence = decision.reasons[0].sentence if decision.reasons else ""
-    return Judged(verdict=decision.verdict.value, sentence=sentence, p=decision.p, alpha=decision.alpha)
+    reasons = tuple(reason.sentence for reason in decision.reasons)
+    return Judged(verdict=decision.verdict.value, reasons=reasons, p=decision.p, alpha=decision.alpha)

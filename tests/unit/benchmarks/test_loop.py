@@ -187,9 +187,9 @@ class TestJudgeRun:
     def test_a_candidate_that_lost_on_dev_is_not_shown_to_the_gate(self, tmp_path: Path) -> None:
         (tmp_path / "dev.json").write_text(json.dumps({"better": False, "sentence": "It lost."}))
         judged = judge(tmp_path, Recipe(), 1)
-        assert (judged.verdict, judged.sentence, judged.p, judged.is_promoted) == (
+        assert (judged.verdict, judged.reasons, judged.p, judged.is_promoted) == (
             STOPPED_ON_DEV,
-            "It lost.",
+            ("It lost.",),
             None,
             False,
         )

@@ -220,6 +220,12 @@ class TestDecide:
         assert decision.reasons[1].sentence.startswith("The smallest differences")
         assert [reason.metric for reason in decision.reasons].count("bleu") == 1
 
+    @pytest.mark.parametrize(("bleu", "first"), [(-0.9, "bleu"), (-0.8, "log_perplexity")])
+    def test_begins_with_what_was_farthest_from_being_shown(self, bleu: float, first: str) -> None:
+        decision = decide(build_scores(rouge_l=0.05, log_perplexity=-0.02, bleu=bleu), None, MARGINS, 1)
+        assert {reason.metric for reason in decision.reasons[:2]} == {"log_perplexity", "bleu"}
+        assert (decision.reasons[0].metric, decision.reasons[0].p) == (first, decision.p)
+
     def test_writes_full_sentences(self) -> None:
         gains = np.tile([0.032, 0.012], 60)
         scores = build_scores()
