@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 # Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-slow test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
+.PHONY: help setup demo up test test-slow test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-metrics bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 12
@@ -81,6 +81,9 @@ bench-growth: setup  ## Time and memory of a run over a growing pool, with and w
 
 bench-gate: setup  ## Error rates and power of the gate, on resampled score tables of real runs
 	$(BIN)/python -m benchmarks.gate
+
+bench-metrics: setup  ## Whether overlap with a reference sees the length of a reply or its matter, when data are there
+	$(BIN)/python -m benchmarks.overlap_metrics
 
 bench-train: setup  ## Training against stock TRL: KTO, SFT, DPO and full, first and later runs
 	$(BIN)/python -m benchmarks.training

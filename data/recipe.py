@@ -18,7 +18,7 @@ class Margins:
     Attributes:
         log_perplexity: nats per reply token (0.02 is 2 % of perplexity).
         rouge_l: ROUGE-L F1, 0 to 1.
-        bleu, chrf: sentence BLEU and chrF, 0 to 100.
+        bleu, chrf: sentence BLEU and chrF (precision and recall alike), 0 to 100.
         distinct_2: share of different word pairs over all replies, 0 to 1.
         repetition: share of repeated runs of four words inside a reply, 0 to 1.
         reply_words: mean length, as a share of production's mean: neither longer nor shorter by more.

@@ -28,16 +28,22 @@ CORPUS_METRICS = ("corpus_bleu", "distinct_1", "distinct_2")
 REPEATED_WORDS = 4  # length of the runs of words that `repetition` counts
 _ORDERS = 4  # BLEU counts runs of 1 to 4 words
 
+# Precision and recall alike, as in ROUGE's F1. sacreBLEU's default of 2, made for translations, which should leave
+# nothing out, marks a reply mostly by its length: cut by a quarter it loses two to four points, more than the guard's
+# margin, where the guard of the length allows that (docs/gate.md, benchmarks/overlap_metrics.py).
+CHRF_BETA = 1
+
 
 def measure_replies(rows: Sequence[PoolRow], replies: Sequence[str]) -> dict[str, FloatArray]:
     """Every metric of REPLY_METRICS and CORPUS_METRICS.
 
     The former have a number for each row: ROUGE F1 from 0 to 1 (rouge-score, stemmed), sentence `bleu` and `chrf` 0 to
-    100 (sacreBLEU), `repetition` 0 to 1, `reply_words`, `filtered` 0 or 1. The latter have a pseudo-value for each
-    cluster, in the order of the sorted labels: `corpus_bleu` 0 to 100, `distinct_1` and `distinct_2` 0 to 1.
+    100 (sacreBLEU, chrF with beta 1), `repetition` 0 to 1, `reply_words`, `filtered` 0 or 1. The latter have a
+    pseudo-value for each cluster, in the order of the sorted labels: `corpus_bleu` 0 to 100, `distinct_1` and
+    `distinct_2` 0 to 1.
     """
     rouge = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-    bleu, chrf = BLEU(effective_order=True), CHRF()
+    bleu, chrf = BLEU(effective_order=True), CHRF(beta=CHRF_BETA)
     columns: dict[str, list[float]] = {name: [] for name in REPLY_METRICS}
     counts = np.zeros((len(rows), 2 * _ORDERS + 2))
     for index, (row, reply) in enumerate(zip(rows, replies, strict=True)):

@@ -7,7 +7,9 @@ import random
 import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
+from data.recipe import Margins
 from data.statistics import hall_t_test
 from data.vocabulary import PoolRow
 from tests.lessons import build_row
@@ -82,6 +84,17 @@ class TestMeasureReplies:
             "reply_words": [8.0],
             "filtered": [0.0],
         }
+
+    def test_does_not_take_a_shorter_reply_for_a_worse_one(self) -> None:
+        said = "It sounds as if the nights are the hardest part of it, and that nobody sees how tired you are by day."
+        other = (
+            "That is a lot to carry by yourself, and being worn out makes each of these evenings harder to get through."
+        )
+        shorter = " ".join(said.split()[:16])  # by a fifth, which the guard of the length allows
+        row = build_row(1, other).row
+        whole, cut = measure_replies([row, row], [said, shorter])["chrf"]
+        recall_counts_more = [CHRF(beta=2).sentence_score(text, [other]).score for text in (said, shorter)]
+        assert whole - cut < Margins().chrf < recall_counts_more[0] - recall_counts_more[1]
 
     def test_marks_a_reply_that_the_output_filter_stops(self) -> None:
         row = build_row(1, "No.").row
