@@ -179,6 +179,11 @@ class Comparison:
         p = max(self.p_noninferior, self.p_noninferior_anchor)
         return self.margin is not None and self.is_needed and p > self.levels.noninferiority
 
+    @property
+    def is_better(self) -> bool:
+        """Shown to be better, with no anchor beside production: that it is no worse goes without saying."""
+        return self.weight > 0 and self.anchor_gains is None and self.p_superior <= self.level
+
     @cached_property
     def summary(self) -> MetricSummary:
         """The numbers for display."""

@@ -301,7 +301,11 @@ def _explain(
     tested = [
         *((explain_superiority(c), not tests.is_better) for c in primary if c.clusters),
         *((reason, safety is not None and safety.p > levels.alpha) for reason in told if not is_unsafe),
-        *((explain_margin(c), c.is_unproven) for c in tests.guarded if c.clusters and not c.is_refused),
+        *(
+            (explain_margin(c), c.is_unproven)
+            for c in tests.guarded
+            if c.clusters and not (c.is_refused or c.is_better)
+        ),
     ]
     lacking = []
     if verdict is Verdict.NOT_ENOUGH_EVIDENCE:

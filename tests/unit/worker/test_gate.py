@@ -236,6 +236,15 @@ class TestDecide:
             " (difference +0.022, 95 % interval +0.020 to +0.024, 120 conversations); better with p < 1e-12."
         )
 
+    @pytest.mark.parametrize(("anchor", "tests"), [(None, ["superiority"]), (0.0, ["superiority", "noninferiority"])])
+    def test_says_once_that_a_metric_is_better(self, anchor: float | None, tests: list[str]) -> None:
+        scores = build_scores(rouge_l=0.022)
+        if anchor is not None:
+            scores[1] = dataclasses.replace(scores[1], anchor=scores[1].production + anchor)
+        decision = decide(scores, None, MARGINS, 1)
+        assert decision.verdict == Verdict.PROMOTE
+        assert [reason.test for reason in decision.reasons if reason.metric == "rouge_l"] == tests
+
     def test_summarises_other_metrics_without_judging_them(self) -> None:
         scores = build_scores(rouge_l=0.022)
         words = build_paired("rouge_1", np.full(120, -9.0) + np.arange(120) % 2)
