@@ -21,7 +21,8 @@ class Margins:
         bleu, chrf: sentence BLEU and chrF (precision and recall alike), 0 to 100.
         distinct_2: share of different word pairs over all replies, 0 to 1.
         repetition: share of repeated runs of four words inside a reply, 0 to 1.
-        reply_words: mean length, as a share of production's mean: neither longer nor shorter by more.
+        reply_words: mean length, as a share: no shorter than production's and the references' means by more, and no
+            longer than both by more.
         rating_auc: chance that a liked reply scores above a disliked one, 0 to 1.
         filtered: share of replies that the output filter stops, 0 to 1.
     """
@@ -35,6 +36,21 @@ class Margins:
     reply_words: float = 0.25
     rating_auc: float = 0.10
     filtered: float = 0.02
+
+
+def measure_length_room(margin: float, words: float, reference_words: float | None) -> tuple[float, float]:
+    """How much shorter, and how much longer, replies may become than `words`, both in words.
+
+    They may be anything between `words` and what the references have, and beyond both by the margin as a share of them:
+    to become as long as what an expert wrote is no loss, and a base that never ends its replies is as long as the cap.
+
+    Args:
+        margin: `Margins.reply_words`.
+        words: mean of the model that is compared with.
+        reference_words: mean of the references; None where they set no length.
+    """
+    aims = [words] if reference_words is None else [words, reference_words]
+    return words - (1 - margin) * min(aims), (1 + margin) * max(aims) - words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,15 @@
 """The score table: long format, a line for each metric and hold-out row, all models beside each other.
 
-Columns: metric, row_id, cluster, weight, is_up, candidate, production, anchor, previous, rater, created_at_s. `weight`
-is the reply's tokens for `log_perplexity`, else 1. `is_up` and `rater` are of `rating_score` rows. `anchor` and
-`previous` are not a number where there is no such model or it was not asked. Units are in `METRICS`.
+Columns: metric, row_id, cluster, weight, is_up, candidate, production, anchor, previous, rater, created_at_s and
+reference. `weight` is the reply's tokens for `log_perplexity`, else 1. `is_up` and `rater` are of `rating_score` rows.
+`anchor` and `previous` are not a number where there is no such model or it was not asked. `reference` is what the
+references have, for `reply_words` alone, and not a number where none was written to be imitated. Units are in
+`METRICS`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +17,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.vocabulary import PoolRow, Rating
+from data.vocabulary import PoolRow, Rating, RowKind
 from trainer.answers import Answers
 from trainer.holdout import Holdout
 from trainer.measures import CORPUS_METRICS, REPLY_METRICS, FloatArray
 
-LOG_PERPLEXITY, REWARD, RATING_SCORE = "log_perplexity", "reward", "rating_score"
+LOG_PERPLEXITY, REWARD, RATING_SCORE, REPLY_WORDS = "log_perplexity", "reward", "rating_score", "reply_words"
 METRICS = {
     REWARD: "P(up) of a fresh reply by the reward head, 0 to 1",
     LOG_PERPLEXITY: "nats per token: mean of -log p over the tokens of the reference reply",
     **dict.fromkeys(("rouge_1", "rouge_2", "rouge_l"), "F1, 0 to 1"),
     **dict.fromkeys(("bleu", "chrf", "corpus_bleu"), "0 to 100"),
     **dict.fromkeys(("distinct_1", "distinct_2", "repetition"), "share, 0 to 1"),
-    "reply_words": "words",
+    REPLY_WORDS: "words",
     "filtered": "1 where the output filter stops the reply, else 0",
     RATING_SCORE: "nats per token above the base model",
 }
@@ -74,7 +77,10 @@ def build_score_table(holdout: Holdout, prompts: Sequence[PoolRow], readings: Ma
     rated = _build(RATING_SCORE, _Rows.of(holdout.rated), readings)
     rated["is_up"] = pd.array([row.rating is Rating.UP for row in holdout.rated], dtype="boolean")
     rated["rater"] = pd.array([row.rater for row in holdout.rated], dtype="string")
-    return pd.concat([*tables, rated], ignore_index=True)
+    table = pd.concat([*tables, rated], ignore_index=True)
+    table["reference"] = np.nan
+    table.loc[table["metric"] == REPLY_WORDS, "reference"] = _measure_references(holdout)
+    return table
 
 
 def read_scores(answers: Answers, base: Answers | None) -> dict[str, FloatArray]:
@@ -91,6 +97,13 @@ def read_scores(answers: Answers, base: Answers | None) -> dict[str, FloatArray]
         pairs = zip(answers.rated_log_probabilities, base.rated_log_probabilities, strict=True)
         scores[RATING_SCORE] = np.array([float(own.mean() - other.mean()) for own, other in pairs])
     return scores
+
+
+def _measure_references(holdout: Holdout) -> FloatArray:
+    """Words of the replies that were written to be imitated; served ones that stand in for them set no length."""
+    return np.array(
+        [math.nan if row.kind is RowKind.REPLY else float(len(row.reply.split())) for row in holdout.references]
+    )
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,12 @@ from scipy import stats
 
 from data.arrays import FloatArray
 from data.auc import paired_auc_differences, rating_auc
-from data.recipe import Margins
+from data.recipe import Margins, measure_length_room
 from data.statistics import cluster_means, interval
 from trainer.evaluation import Evaluation
-from trainer.score_table import LOG_PERPLEXITY, RATING_SCORE, REWARD
+from trainer.score_table import LOG_PERPLEXITY, RATING_SCORE, REPLY_WORDS, REWARD
 
 SAMPLES = 8  # prompts shown side by side
-RELATIVE_MARGINS = frozenset({"reply_words"})  # given as a share of production's mean
 # Those that decide, or that may not get worse; the others are shown further down.
 DECIDING = frozenset(
     {
@@ -65,7 +65,8 @@ def summarise_metrics(table: pd.DataFrame, margins: Margins) -> dict[str, dict[s
     """Before, after, difference and 95 % interval of each metric; intervals are over conversations, for display.
 
     Perplexity is shown as exp of the token-weighted mean, its difference and interval in nats per token. `margin` is
-    how much worse still counts as no worse, in the unit of the difference; None where the recipe has none.
+    how much worse still counts as no worse (of a length, how much shorter), in the unit of the difference; None where
+    the recipe has none.
     """
     limits = dataclasses.asdict(margins)
     metrics: dict[str, dict[str, Any]] = {}
@@ -75,8 +76,9 @@ def summarise_metrics(table: pd.DataFrame, margins: Margins) -> dict[str, dict[s
             continue
         found = _summarise_auc(rows) if name == "rating_auc" else _summarise(name, rows)
         limit = limits.get(name)
-        if limit is not None and name in RELATIVE_MARGINS:
-            limit *= found["before"]
+        if limit is not None and name == REPLY_WORDS:
+            words = float(rows["reference"].mean())  # not a number where the references set no length
+            limit, _ = measure_length_room(limit, found["before"], None if math.isnan(words) else words)
         metrics["perplexity" if name == LOG_PERPLEXITY else name] = found | {"margin": limit}
     return metrics
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from data import auc, statistics
 from data.arrays import FloatArray
-from data.recipe import Margins
+from data.recipe import Margins, measure_length_room
 from worker.paired_scores import PairedScores, RatedScores, build_empty_scores
 
 MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
@@ -27,7 +27,7 @@ RATING_AUC = "rating_auc"
 REWARD = "reward"
 CORE = ("log_perplexity", "rouge_l", "bleu")  # guarded even in tables from before the others were measured
 BALANCED_LEVEL = 0.01  # of non-inferiority in the mode `balanced`
-_RELATIVE = frozenset({"reply_words"})  # margin as a share of the mean, and neither direction is better
+_LENGTH = "reply_words"  # its margin is a share of the mean, and neither direction is better
 _MAX_NATS = 700.0  # exp of more is no float
 _WEIGHTS_WITH_REWARD = {REWARD: 0.8, "log_perplexity": 0.1, "rouge_l": 0.1}
 _WEIGHTS_WITHOUT = {"log_perplexity": 0.5, "rouge_l": 0.5}
@@ -44,6 +44,28 @@ class Levels:
 
     alpha: float
     noninferiority: float
+
+
+@dataclass(frozen=True)
+class Room:
+    """How far the candidate's mean may lie below that of the other model, and above it where more is as bad as less."""
+
+    below: float
+    above: float | None = None
+
+    def test_inside(self, gains: FloatArray) -> float:
+        """The p of being inside, on every side that is tested."""
+        p = statistics.hall_t_test(gains, self.below)
+        return p if self.above is None else max(p, statistics.hall_t_test(-gains, self.above))
+
+    def test_outside(self, gains: FloatArray) -> float:
+        """The p of being outside, on any side that is tested."""
+        p = statistics.hall_t_test(-gains, -self.below)
+        return p if self.above is None else min(1.0, 2 * min(p, statistics.hall_t_test(gains, -self.above)))
+
+    def get_margin(self, gains: FloatArray) -> float:
+        """The margin on the side where the candidate is."""
+        return self.below if self.above is None or gains.sum() < 0 else self.above
 
 
 @dataclass(frozen=True)
@@ -88,10 +110,9 @@ class Comparison:
         before, after: as in `MetricSummary`; not a number where there are no gains.
         broken: whose scores are not finite; empty where all are.
         levels: of this consultation.
-        margin: of non-inferiority; None where the metric is not guarded.
+        room: of non-inferiority; None where the metric is not guarded.
         weight: its share of alpha in the test of superiority; 0 where it takes no part.
-        anchor_gains, anchor_margin: the same against the anchor; None where there is none.
-        is_two_sided: whether more is as bad as less.
+        anchor_gains, anchor_room: the same against the anchor; None where there is none.
         is_needed: whether a promotion takes the proof that it is no worse; else it can only refuse.
     """
 
@@ -102,11 +123,10 @@ class Comparison:
     after: float
     broken: str
     levels: Levels
-    margin: float | None = None
+    room: Room | None = None
     weight: float = 0.0
     anchor_gains: FloatArray | None = None
-    anchor_margin: float = 0.0
-    is_two_sided: bool = False
+    anchor_room: Room | None = None
     is_needed: bool = True
 
     @property
@@ -136,33 +156,37 @@ class Comparison:
             return statistics.sign_test(self.wins, self.differing - self.wins)
         return statistics.hall_t_test(self.gains) if self.differing >= MIN_CLUSTERS_THAT_DIFFER else 1.0
 
+    @property
+    def margin(self) -> float | None:
+        """Of non-inferiority, on the side where the candidate is; None where the metric is not guarded."""
+        return None if self.room is None else self.room.get_margin(self.gains)
+
+    @property
+    def anchor_margin(self) -> float | None:
+        """The same against the anchor."""
+        if self.anchor_room is None or self.anchor_gains is None:
+            return None
+        return self.anchor_room.get_margin(self.anchor_gains)
+
     @cached_property
     def p_noninferior(self) -> float:
         """Of being no worse than production by the margin."""
-        return self._test_noninferior(self.gains, self.margin or 0.0)
+        return (self.room or Room(0.0)).test_inside(self.gains)
 
     @cached_property
     def p_noninferior_anchor(self) -> float:
         """Of being no worse than the anchor by the margin; 0 where there is no anchor."""
-        return 0.0 if self.anchor_gains is None else self._test_noninferior(self.anchor_gains, self.anchor_margin)
+        return 0.0 if self.anchor_gains is None else (self.anchor_room or Room(0.0)).test_inside(self.anchor_gains)
 
     @cached_property
     def p_worse(self) -> float:
         """Of being worse than production by more than the margin."""
-        return self._test_worse(self.gains, self.margin or 0.0)
+        return (self.room or Room(0.0)).test_outside(self.gains)
 
     @cached_property
     def p_worse_anchor(self) -> float:
         """Of being worse than the anchor by more than the margin; 1 where there is no anchor."""
-        return 1.0 if self.anchor_gains is None else self._test_worse(self.anchor_gains, self.anchor_margin)
-
-    def _test_noninferior(self, gains: FloatArray, margin: float) -> float:
-        p = statistics.hall_t_test(gains, margin)
-        return max(p, statistics.hall_t_test(-gains, margin)) if self.is_two_sided else p
-
-    def _test_worse(self, gains: FloatArray, margin: float) -> float:
-        p = statistics.hall_t_test(-gains, -margin)
-        return min(1.0, 2 * min(p, statistics.hall_t_test(gains, -margin))) if self.is_two_sided else p
+        return 1.0 if self.anchor_gains is None else (self.anchor_room or Room(0.0)).test_outside(self.anchor_gains)
 
     @property
     def is_refused(self) -> bool:
@@ -250,19 +274,17 @@ def _compare(paired: PairedScores, *, levels: Levels, margin: float | None = Non
     sign = 1 if paired.higher_is_better else -1
     broken = paired.find_non_finite()
     has_rows = bool(len(paired.candidate)) and not broken
-    gains, before, after, anchor_gains = np.empty(0), math.nan, math.nan, None
-    anchor_margin = margin or 0.0
+    gains, before, after, anchor_gains, anchor_room = np.empty(0), math.nan, math.nan, None, None
+    room = None if margin is None else Room(margin)
     if has_rows:
         gains = statistics.cluster_means(sign * (paired.candidate - paired.production), paired.cluster, paired.weight)
         before, after = _average(paired, paired.production), _average(paired, paired.candidate)
+        room = _make_room(paired, before, margin)
     if has_rows and paired.anchor is not None:
         anchor_gains = statistics.cluster_means(
             sign * (paired.candidate - paired.anchor), paired.cluster, paired.weight
         )
-        if paired.name in _RELATIVE:
-            anchor_margin *= abs(_average(paired, paired.anchor))
-    if margin is not None and paired.name in _RELATIVE and has_rows:
-        margin *= abs(before)
+        anchor_room = _make_room(paired, _average(paired, paired.anchor), margin)
     return Comparison(
         name=paired.name,
         gains=gains,
@@ -271,12 +293,19 @@ def _compare(paired: PairedScores, *, levels: Levels, margin: float | None = Non
         after=after,
         broken=broken,
         levels=levels,
-        margin=margin,
+        room=room,
         weight=weight,
         anchor_gains=anchor_gains,
-        anchor_margin=anchor_margin,
-        is_two_sided=paired.name in _RELATIVE,
+        anchor_room=anchor_room,
     )
+
+
+def _make_room(paired: PairedScores, mean: float, margin: float | None) -> Room | None:
+    """Where a candidate may be beside a model with this mean."""
+    if margin is None or paired.name != _LENGTH:
+        return None if margin is None else Room(margin)
+    references = None if paired.reference is None else _average(paired, paired.reference)
+    return Room(*measure_length_room(margin, mean, references))
 
 
 def _compare_ratings(rated: RatedScores, margin: float, levels: Levels) -> Comparison:
@@ -300,9 +329,9 @@ def _compare_ratings(rated: RatedScores, margin: float, levels: Levels) -> Compa
         after=after,
         broken=broken,
         levels=levels,
-        margin=margin,
+        room=Room(margin),
         anchor_gains=anchor_gains,
-        anchor_margin=margin,
+        anchor_room=Room(margin),
         is_needed=rated.counts[2] >= MIN_CLUSTERS_TO_DECIDE,
     )
 

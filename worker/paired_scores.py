@@ -55,6 +55,7 @@ class PairedScores(_Columns):
         previous: scores of production's predecessor, not a number where unknown; None where there is none.
         row_id: of the pool; None where it is not known.
         created_at_s: when the row came into the pool, seconds since 1970; None where it is not known.
+        reference: the same of the reference replies, for `reply_words`; None where it is not known.
     """
 
     name: str
@@ -67,6 +68,7 @@ class PairedScores(_Columns):
     previous: FloatArray | None = None
     row_id: LabelArray | None = None
     created_at_s: FloatArray | None = None
+    reference: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together, and weights that no mean can use."""

@@ -18,8 +18,8 @@ _COLUMNS = ("metric", "row_id", "cluster", "weight", "is_up", "candidate", "prod
 def load_scores(path: Path) -> tuple[list[PairedScores], RatedScores | None]:
     """The metrics in order of appearance, and the scores of rated replies, None when there are none.
 
-    A missing score becomes not-a-number, which the gate refuses. The columns anchor, previous, rater and created_at_s
-    may be missing, or empty for a metric: then there is nothing to compare with.
+    A missing score becomes not-a-number, which the gate refuses. The columns anchor, previous, reference, rater
+    and created_at_s may be missing, or empty for a metric: then there is nothing to compare with.
 
     Raises:
         InvalidScores: the file is no score table, or a rated reply lacks its rating.
@@ -54,6 +54,7 @@ def _build_paired(name: str, rows: pd.DataFrame) -> PairedScores:
         higher_is_better=name not in _LOWER_IS_BETTER,
         anchor=_find_numbers(rows, "anchor"),
         previous=_find_numbers(rows, "previous"),
+        reference=_find_numbers(rows, "reference"),
         row_id=rows["row_id"].to_numpy(dtype=np.str_),
         created_at_s=_find_numbers(rows, "created_at_s"),
     )

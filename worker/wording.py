@@ -79,7 +79,7 @@ def explain_margin(comparison: Comparison) -> Reason:
     is_anchor = (
         comparison.p_worse_anchor < comparison.p_worse if comparison.is_refused else _is_held_by_anchor(comparison)
     )
-    margin = comparison.anchor_margin if is_anchor else comparison.margin or 0.0
+    margin = (comparison.anchor_margin if is_anchor else comparison.margin) or 0.0
     allowed = f"its margin of {margin:.3g}{wording.unit}"
     against = " against the anchor" if is_anchor else ""
     if comparison.is_refused:

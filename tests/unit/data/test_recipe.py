@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import InvalidRecipe
-from data.recipe import Margins, Recipe, build_recipe
+from data.recipe import Margins, Recipe, build_recipe, measure_length_room
 
 
 class TestRecipe:
@@ -80,3 +80,13 @@ class TestBuildRecipe:
     def test_refuses_with_the_field_and_its_range(self, values: dict[str, Any], complaint: str) -> None:
         with pytest.raises(InvalidRecipe, match=complaint):
             build_recipe(values)
+
+
+@pytest.mark.parametrize(
+    ("reference_words", "room"),
+    [(None, (10.0, 10.0)), (40.0, (10.0, 10.0)), (20.0, (25.0, 10.0)), (60.0, (10.0, 35.0))],
+)
+def test_a_length_may_come_as_near_to_the_references_as_it_likes(
+    reference_words: float | None, room: tuple[float, float]
+) -> None:
+    assert measure_length_room(0.25, 40.0, reference_words) == room

@@ -16,10 +16,11 @@ from serving.artifact import Artifact, load_artifact
 from tests.lessons import COLD, WARM, build_recipe, build_row, load_model
 from trainer.evaluation import Evaluation, evaluate
 from trainer.export import export_artifact
+from trainer.holdout import Holdout
 from trainer.measures import CORPUS_METRICS, REPLY_METRICS
 from trainer.order import RunOrder
 from trainer.safety_evaluation import select_safety_items
-from trainer.score_table import METRICS
+from trainer.score_table import METRICS, build_score_table
 
 RATED = 40  # conversations, one rated reply in each
 RATERS = 4
@@ -113,6 +114,16 @@ class TestScores:
         assert table[table["metric"] != "rating_score"][["is_up", "rater"]].isna().all(axis=None)
         corpus = table[table["metric"] == "corpus_bleu"].set_index("cluster")["created_at_s"]
         assert corpus.to_dict() == {"conversation:0": 101.0, "conversation:1": 103.0, "conversation:2": 104.0}
+
+    def test_knows_how_long_the_references_are(self, first: Evaluated) -> None:
+        table = first.read("scores")
+        assert table[table["metric"] == "reply_words"]["reference"].tolist() == [5.0] * 5
+        assert table[table["metric"] != "reply_words"]["reference"].isna().all()
+
+    def test_a_served_reply_that_stands_in_sets_no_length(self) -> None:
+        served = build_row(1, "Tell me more about it.", Rating.UP, split=Split.HOLDOUT).row
+        table = build_score_table(Holdout([served], []), [], {"candidate": {"tokens": np.ones(1)}, "production": {}})
+        assert table["reference"].isna().all()
 
     def test_rewards_are_chances(self, first: Evaluated) -> None:
         rewards = first.read("scores").query("metric == 'reward'")[["candidate", "production", "anchor", "previous"]]

@@ -152,6 +152,31 @@ class TestBuildComparisons:
         assert (found.margin, found.anchor_margin) == (10.0, 15.0)
         assert found.p_noninferior_anchor <= 0.06 < found.p_noninferior
 
+    @pytest.mark.parametrize(
+        ("reference", "allowed", "refused"),
+        [
+            (None, (31.0, 49.0), (29.0, 51.0)),
+            (20.0, (16.0, 49.0), (14.0, 51.0)),  # from three quarters of the shorter
+            (60.0, (31.0, 74.0), (29.0, 76.0)),  # to five quarters of the longer
+        ],
+    )
+    def test_lets_a_length_come_as_near_to_the_references_as_it_likes(
+        self, reference: float | None, allowed: tuple[float, ...], refused: tuple[float, ...]
+    ) -> None:
+        rows = 120
+        noise = np.linspace(-0.01, 0.01, rows)
+        words = dataclasses.replace(
+            build_paired("reply_words", rows=rows),
+            production=np.full(rows, 40.0),
+            reference=None if reference is None else np.full(rows, reference),
+        )
+        for length in (*allowed, *refused):
+            found = compare(dataclasses.replace(words, candidate=length + noise, anchor=np.full(rows, 40.0)))
+            verdict = found["reply_words"]
+            assert verdict.is_refused is (length in refused)
+            assert (max(verdict.p_noninferior, verdict.p_noninferior_anchor) <= 0.06) is (length in allowed)
+            assert verdict.margin == verdict.anchor_margin
+
     def test_holds_the_ratings_to_the_anchor_too(self) -> None:
         rated = build_rated(20, 20, 40)
         falling = np.arange(40, dtype=np.float64)[::-1]

@@ -38,7 +38,7 @@ class TestLoadScores:
             build_line("log_perplexity", "1", weight=17.0, candidate=3.0, production=3.5),
             build_line("rouge_l", "1"),
             build_line("log_perplexity", "2", weight=4.0),
-            build_line("reply_words", "1", candidate=40.0),
+            build_line("reply_words", "1", candidate=40.0, reference=38.0),
         ]
         paired, rated = load_scores(save(tmp_path, lines))
         assert rated is None
@@ -49,6 +49,8 @@ class TestLoadScores:
         assert perplexity.production.tolist() == [3.5, 0.2]
         assert perplexity.weight.tolist() == [17.0, 4.0]
         assert perplexity.cluster.tolist() == ["conversation-1", "conversation-2"]
+        assert perplexity.reference is None
+        assert paired[2].reference is not None and paired[2].reference.tolist() == [38.0]
 
     def test_keeps_rating_scores_apart(self, tmp_path: Path) -> None:
         lines = [
