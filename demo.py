@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,20 +39,18 @@ from settings import get_settings
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 EXAMPLES = ("support.csv", "everyday.csv", "boundaries.csv", "grave.csv")
-DEMO_EXAMPLES = EXAMPLES[:1]  # with all of them it would take half an hour
 HUB_MODEL, PACKAGED_MODEL = "gpt2", "smollm2-135m"
 RATED, UNSEEN = 160, 80  # contexts that are rated, and others for before and after
 REPLY_TOKENS = 40
 STREAMS = 32  # chats under way at once
 CHAT_EVERY_S = 10.0  # while the run trains
-READY_S, RUN_S = 600.0, 1500.0
+READY_S, RUN_S = 600.0, 2700.0
 RECIPE = {
     "trainable": "last:4",
-    "sft_epochs": 1,
-    "sft_learning_rate": 3e-5,  # at 2e-4 greedy replies repeat themselves, and the gate sees it
-    "preference_epochs": 2,
+    "replay_share": 0.1,  # all 6,000 examples would take half an hour
     "max_tokens": 192,
-    "reply_tokens": 40,
+    "reply_tokens": REPLY_TOKENS,
+    "max_holdout_rows": 200,
     "safety_items": 48,  # of 833: all of them would take as long as the training
 }
 
@@ -132,9 +130,9 @@ def run_demo(console: Console) -> int:
     return 0 if report["failed_requests"] == 0 else 1
 
 
-def import_samples(admin: httpx.Client, names: Sequence[str] = EXAMPLES) -> None:
-    """Send files of `data/samples`, as an admin would."""
-    for name in names:
+def import_samples(admin: httpx.Client) -> None:
+    """Send the examples of `data/samples`, as an admin would."""
+    for name in EXAMPLES:
         with (SAMPLES / name).open("rb") as file:
             admin.post("/v1/admin/examples", files={"file": (name, file, "text/csv")}).raise_for_status()
 
@@ -142,7 +140,7 @@ def import_samples(admin: httpx.Client, names: Sequence[str] = EXAMPLES) -> None
 def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dict[str, Any]:
     contexts = _read_contexts()
     rated, unseen = contexts[:RATED], contexts[RATED : RATED + UNSEEN]
-    import_samples(admin, DEMO_EXAMPLES)
+    import_samples(admin)
     console.print(f"A simulated rater with a hidden preference rates {len(rated)} replies.")
     with ThreadPoolExecutor(STREAMS) as pool:
         ups = list(
