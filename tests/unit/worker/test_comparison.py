@@ -136,6 +136,7 @@ class TestBuildComparisons:
         scores = dataclasses.replace(scores, candidate=scores.production - 0.02 + noise)
         alone = compare(scores)["rouge_l"]
         assert alone.p_noninferior <= 0.06 and alone.p_noninferior_anchor == 0.0 and not alone.is_refused
+        assert alone.anchor_margin is None
         fallen = compare(dataclasses.replace(scores, anchor=scores.production + 0.03))["rouge_l"]
         assert fallen.p_noninferior <= 0.06 < fallen.p_noninferior_anchor
         assert fallen.is_refused
