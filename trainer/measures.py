@@ -29,7 +29,7 @@ REPEATED_WORDS = 4  # length of the runs of words that `repetition` counts
 _ORDERS = 4  # BLEU counts runs of 1 to 4 words
 
 # Precision and recall alike, as in ROUGE's F1. sacreBLEU's default of 2, made for translations, which should leave
-# nothing out, marks a reply mostly by its length: cut by a quarter it loses two to four points, more than the guard's
+# nothing out, marks a reply mostly by its length: cut by a quarter it loses four to six points, more than the guard's
 # margin, where the guard of the length allows that (docs/gate.md, benchmarks/overlap_metrics.py).
 CHRF_BETA = 1
 

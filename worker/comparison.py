@@ -45,6 +45,10 @@ class Levels:
     alpha: float
     noninferiority: float
 
+    def scale(self, p_noninferior: float) -> float:
+        """A p of non-inferiority as if it were tested at `alpha` like all others, so that there is one p for all."""
+        return min(1.0, p_noninferior * self.alpha / self.noninferiority)
+
 
 @dataclass(frozen=True)
 class Room:

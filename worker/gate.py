@@ -131,8 +131,8 @@ class _Tests:
 
     comparisons: list[Comparison]
     p_superiority: float  # of all that is primary together
-    p_noninferiority: float
-    level: float
+    p_noninferiority: float  # on the scale of alpha
+    levels: Levels
 
     @property
     def p(self) -> float:
@@ -141,11 +141,13 @@ class _Tests:
     @property
     def is_better(self) -> bool:
         """In what is primary."""
-        return self.p_superiority <= self.level
+        return self.p_superiority <= self.levels.alpha
 
     def rank(self, reason: Reason) -> float:
         """The order of what was lacking: the largest p, by which the whole test failed, comes first."""
-        return -self.p_superiority if reason.test == "superiority" else -(reason.p or 0.0)
+        if reason.test == "superiority":
+            return -self.p_superiority
+        return -(self.levels.scale(reason.p or 0.0) if reason.test == "noninferiority" else reason.p or 0.0)
 
     @property
     def decisive(self) -> list[Comparison]:
@@ -237,10 +239,11 @@ def _test(
     p_superiority = min(1.0, *(c.p_superior / c.weight for c in comparisons if c.weight))
     needed = [c for c in comparisons if c.margin is not None and c.is_needed]
     p_noninferiority = max(max(c.p_noninferior, c.p_noninferior_anchor) for c in needed)
-    # One p for all: what is tested at another level than alpha is put on its scale.
-    p_noninferiority = min(1.0, p_noninferiority * levels.alpha / levels.noninferiority)
     return _Tests(
-        comparisons=comparisons, p_superiority=p_superiority, p_noninferiority=p_noninferiority, level=levels.alpha
+        comparisons=comparisons,
+        p_superiority=p_superiority,
+        p_noninferiority=levels.scale(p_noninferiority),
+        levels=levels,
     )
 
 

@@ -55,7 +55,7 @@ class PairedScores(_Columns):
         previous: scores of production's predecessor, not a number where unknown; None where there is none.
         row_id: of the pool; None where it is not known.
         created_at_s: when the row came into the pool, seconds since 1970; None where it is not known.
-        reference: the same of the reference replies, for `reply_words`; None where it is not known.
+        reference: words of the reference replies, for `reply_words` alone; None where they set no length.
     """
 
     name: str

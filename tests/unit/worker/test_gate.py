@@ -226,6 +226,12 @@ class TestDecide:
         assert {reason.metric for reason in decision.reasons[:2]} == {"log_perplexity", "bleu"}
         assert (decision.reasons[0].metric, decision.reasons[0].p) == (first, decision.p)
 
+    def test_a_metric_that_is_tested_more_mildly_is_told_by_how_it_counts(self) -> None:
+        scores = build_scores(log_perplexity=0.006, bleu=-0.95)
+        strict, balanced = (decide(scores, None, MARGINS, 300, mode=mode) for mode in ("strict", "balanced"))
+        assert strict.reasons[0].metric == "bleu"
+        assert balanced.reasons[0].test == "superiority"
+
     def test_writes_full_sentences(self) -> None:
         gains = np.tile([0.032, 0.012], 60)
         scores = build_scores()
