@@ -2,8 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
-# Two processes, each with whole files; one thread in each for what tiny models compute, or they wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes, each with whole files in the order of tests/conftest.py; one thread in each for what tiny models compute, or they wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo up test test-slow test-contract test-faults soak test-ui screenshots check lint types migrate bench bench-scrubbing bench-api bench-seed bench-growth bench-gate bench-metrics bench-train bench-train-parts bench-serve bench-tokens bench-servers bench-disconnects bench-ui bench-poison bench-loop bench-recipes bench-gate-trained
 

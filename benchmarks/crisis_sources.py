@@ -1,6 +1,6 @@
 """The texts that the crisis classifier is trained on, and those that the test sets rule out.
 
-With a crisis and without one: messages by several hands (`crisis_texts/messages.jsonl`) and patterns
+With a crisis and without one: messages by several hands (`crisis_texts/messages*.jsonl`) and patterns
 (`crisis_texts/*.txt`, "{a|b}" is a choice). Without one: contexts of `data/samples`, and GoEmotions (Apache-2.0), BYU
 Chit-Chat (MIT) and counsel-chat (MIT) without what the rules flag. No text is trained on that shares five words in a
 row with the safety set or the blind set, or over 40 % of its letter triples with one text of them.
@@ -28,6 +28,7 @@ from data.safety_set import read_safety_set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEXTS = Path(__file__).with_name("crisis_texts")
 MESSAGES = TEXTS / "messages.jsonl"
+LARGE_MESSAGES = TEXTS / "messages_large.jsonl"  # which train the large encoder only
 BLIND = (TEXTS / "blind.jsonl", TEXTS / "blind_2.jsonl")  # crisis_blind.py; here to keep training texts away from them
 SAMPLES_OUT = ("He checks my phone", "Is it bad I'm relieved when he goes")  # may hint at a violent partner
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
@@ -65,9 +66,9 @@ def misspell(text: str, choose: random.Random) -> str:
     return text
 
 
-def list_messages(left_out: str = "") -> list[Row]:
+def list_messages(left_out: str = "", file: Path = MESSAGES) -> list[Row]:
     """Messages written one by one, but for those of one hand."""
-    rows = [json.loads(line) for line in MESSAGES.read_text().splitlines()]
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
     labels = {label: number for number, label in enumerate(("none", *CRISIS_CATEGORIES))}
     return [
         (row["text"], labels[row["label"]], "messages" if labels[row["label"]] else "messages_none")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from data.crisis_encoder import HEADS, LAYER_ARRAYS, MAX_PIECES, POOLED_LENGTH, 
 
 PIECES = 7000  # of 30,522
 LEVELS = 15  # of a weight on either side of zero: five bits
+CLIPPED_AT = np.linspace(0.5, 1.0, 21)  # shares of the largest weight of a row at which it may be cut
 EPOCHS = 1
 RATE = 1e-4
 HEAD_RATE = 3 * RATE
@@ -185,7 +186,7 @@ def replace_words(rows: Sequence[Row], neighbours: dict[str, list[str]], choose:
     ]
 
 
-def choose_pieces(texts: Sequence[str], vocabulary: Pieces) -> Pieces:
+def choose_pieces(texts: Sequence[str], vocabulary: Pieces, most: int = PIECES) -> Pieces:
     """The most frequent pieces, and every letter and sign of a keyboard, so that each word can be cut."""
     counts = Counter(number for text in texts for number in list_pieces(text, vocabulary))
     names = {number: name for name, number in vocabulary.items()}
@@ -193,7 +194,7 @@ def choose_pieces(texts: Sequence[str], vocabulary: Pieces) -> Pieces:
         (name for name in vocabulary if re.fullmatch(r"(##)?[ -~]", name)), key=lambda name: vocabulary[name]
     )
     frequent = [names[number] for number, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
-    kept = list(dict.fromkeys([*_SPECIAL, *signs, *frequent]))[:PIECES]
+    kept = list(dict.fromkeys([*_SPECIAL, *signs, *frequent]))[:most]
     return {name: number for number, name in enumerate(kept)}
 
 
@@ -215,23 +216,30 @@ def compare(student: Student, batch: list[Lesson]) -> torch.Tensor:
 
 def write_encoder(student: Student, file: Path) -> None:
     """The student as `data.crisis_encoder` reads it."""
-    state = {name: values.detach().float().numpy() for name, values in student.state_dict().items()}
+    write_state(student.state_dict(), student.pieces, len(student.layers), file)
+
+
+def write_state(weights: Mapping[str, torch.Tensor], pieces: Pieces, layers: int, file: Path) -> None:
+    """Weights named as in `Student`, perhaps with a `distance_bias`, as `data.crisis_encoder` reads them."""
+    state = {name: values.detach().float().numpy() for name, values in weights.items()}
     embeddings, scales = quantise_rows(state["embed.weight"])
     arrays: dict[str, NDArray] = {
-        "pieces": np.frombuffer("\n".join(student.pieces).encode(), dtype=np.uint8),
+        "pieces": np.frombuffer("\n".join(pieces).encode(), dtype=np.uint8),
         "embeddings": embeddings,
         "embedding_scales": scales,
         "positions": state["places"].astype(np.float16),
         "norm": np.stack([state["norm.weight"], state["norm.bias"]]),
         "head": state["head.weight"].T,
         "head_bias": state["head.bias"],
-        "layers": np.array(len(student.layers)),
+        "layers": np.array(layers),
     }
-    for number in range(len(student.layers)):
+    if "distance_bias" in state:
+        arrays["distance_bias"] = state["distance_bias"].astype(np.float16)
+    for number in range(layers):
         start = f"layers.{number}."
         for name in LAYER_ARRAYS:
-            weights, scales = quantise_rows(state[f"{start}{name}.weight"])
-            arrays[f"{name}_{number}"], arrays[f"{name}_scale_{number}"] = weights.T, scales
+            rows, scales = quantise_rows(state[f"{start}{name}.weight"])
+            arrays[f"{name}_{number}"], arrays[f"{name}_scale_{number}"] = rows.T, scales
             arrays[f"{name}_bias_{number}"] = state[f"{start}{name}.bias"]
         norms = [
             [state[f"{start}{name}.{part}"] for part in ("weight", "bias")] for name in ("after_merge", "after_narrow")
@@ -241,9 +249,18 @@ def write_encoder(student: Student, file: Path) -> None:
 
 
 def quantise_rows(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Each row as whole numbers up to LEVELS, and its scale."""
-    scales = (np.abs(values).max(axis=1) / LEVELS + 1e-12).astype(np.float32)
-    return np.round(values / scales[:, None]).astype(np.int8), scales
+    """Each row as whole numbers up to LEVELS, and the scale that loses least (squared), which may cut the largest."""
+    largest = np.abs(values).max(axis=1) + 1e-12
+    scales, losses = largest / LEVELS, np.full(len(values), np.inf)
+    for share in CLIPPED_AT:
+        tried = largest * share / LEVELS
+        lost = ((_round(values, tried) * tried[:, None] - values) ** 2).sum(axis=1)
+        scales, losses = np.where(lost < losses, tried, scales), np.minimum(lost, losses)
+    return _round(values, scales).astype(np.int8), scales.astype(np.float32)
+
+
+def _round(values: NDArray[np.float32], scales: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.clip(np.round(values / scales[:, None]), -LEVELS, LEVELS)
 
 
 def _make_linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:

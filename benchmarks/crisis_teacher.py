@@ -24,7 +24,7 @@ from data.crisis_encoder import CRISIS_CATEGORIES, POOLED_LENGTH
 
 EPOCHS = 3
 RATE = 1e-4
-HEAD_RATE = 20 * RATE  # the head starts from nothing
+HEAD_SPEED = 20  # times the rate of the rest: the head starts from nothing
 WARM_UP = 60  # steps
 BATCH = 32
 SORTED = 512  # rows among which those of one length come into one batch
@@ -49,7 +49,7 @@ class Teacher(nn.Module):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder, attn_implementation="sdpa")
+        self.encoder = AutoModel.from_pretrained(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.head = nn.Linear(self.encoder.config.hidden_size, 1 + len(CRISIS_CATEGORIES))
         nn.init.zeros_(self.head.weight)
@@ -86,15 +86,15 @@ def measure_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tens
     return loss
 
 
-def train_teacher(rows: Sequence[Row], folder: Path, seed: int) -> Teacher:
+def train_teacher(rows: Sequence[Row], folder: Path, seed: int, epochs: int = EPOCHS, rate: float = RATE) -> Teacher:
     """The encoder of `folder`, fine-tuned on the rows."""
     torch.manual_seed(seed)
     choose = random.Random(seed)
     teacher = Teacher(folder)
-    batches = [batch for _ in range(EPOCHS) for batch in plan_batches(draw_rows(rows, choose), choose)]
+    batches = [batch for _ in range(epochs) for batch in plan_batches(draw_rows(rows, choose), choose)]
     groups = [
-        {"params": [part for part in teacher.encoder.parameters() if part.requires_grad], "lr": RATE},
-        {"params": teacher.head.parameters(), "lr": HEAD_RATE},
+        {"params": [part for part in teacher.encoder.parameters() if part.requires_grad], "lr": rate},
+        {"params": teacher.head.parameters(), "lr": HEAD_SPEED * rate},
     ]
     learn(teacher, groups, batches, WARM_UP, lambda batch: _judge(teacher, batch))
     return teacher

@@ -1,7 +1,8 @@
-"""The encoder of the crisis classifier: a transformer in NumPy that reads a window word by word, in order.
+"""The encoders of the crisis classifier: transformers in NumPy that read a window word by word, in order.
 
-It was cut out of a larger encoder and learnt to answer as that one does; `benchmarks/crisis_student.py` makes it, and
-docs/safety.md says of what. It needs neither torch nor a tokenizer of others.
+A small one reads every window, a large one those that it does not find harmless. `benchmarks/crisis_student.py` and
+`benchmarks/crisis_large.py` make them, and docs/safety.md says of what. They need neither torch nor a tokenizer of
+others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from data.errors import RatchetError
 
 CRISIS_CATEGORIES = ("overdose", "self_harm", "suicide", "harm_to_others", "abuse", "eating_disorder")
 ENCODER_FILE = Path(__file__).with_name("crisis_encoder.npz")
+LARGE_ENCODER_FILE = Path(__file__).with_name("crisis_encoder_large.npz")
 HEADS = 12
 MAX_PIECES = 64  # of a window, begin and end among them; 30 words have about 40
 LONGEST_WORD = 60  # letters that are looked at: cutting takes the square of them
@@ -53,12 +55,12 @@ class EncoderLayer:
     biases: dict[str, Floats]
     norms: tuple[Floats, Floats]  # gain and shift [2, width] after each part
 
-    def apply(self, states: Floats) -> Floats:
-        """[windows, pieces, width] to the same."""
+    def apply(self, states: Floats, bias: Floats) -> Floats:
+        """[windows, pieces, width] to the same; `bias` [heads, pieces, pieces] is added to the odds of attention."""
         windows, count, width = states.shape
         joint = self._multiply(states, "attend").reshape(windows, count, 3, HEADS, width // HEADS)
         queries, keys, values = joint.transpose(2, 0, 3, 1, 4)
-        odds = queries @ keys.swapaxes(-1, -2) * np.float32((width // HEADS) ** -0.5)
+        odds = queries @ keys.swapaxes(-1, -2) * np.float32((width // HEADS) ** -0.5) + bias
         odds = np.exp(odds - odds.max(axis=-1, keepdims=True))
         seen = (odds / odds.sum(axis=-1, keepdims=True)) @ values
         merged = self._multiply(seen.swapaxes(1, 2).reshape(states.shape), "merge")
@@ -81,6 +83,7 @@ class CrisisEncoder:
     embeddings: NDArray[np.int8]  # [pieces, width]
     embedding_scales: Floats  # [pieces]
     positions: Floats  # [MAX_PIECES, width]
+    distance_bias: Floats  # [heads, 2 MAX_PIECES - 1]: of a piece MAX_PIECES - 1 before this one to one as far behind
     norm: Floats
     layers: tuple[EncoderLayer, ...]
     head: Floats  # [width, 1 + categories]
@@ -106,8 +109,10 @@ class CrisisEncoder:
         """Piece numbers [windows, pieces] to logits [windows, 1 + categories]."""
         vectors = self.embeddings[numbers] * self.embedding_scales[numbers][..., None]
         states = normalise(vectors + self.positions[: numbers.shape[1]], self.norm)
+        places = np.arange(numbers.shape[1])
+        bias = self.distance_bias[:, places - places[:, None] + MAX_PIECES - 1]
         for layer in self.layers:
-            states = layer.apply(states)
+            states = layer.apply(states, bias)
         pooled = states.mean(axis=1)
         lengths = np.sqrt((pooled * pooled).sum(axis=1, keepdims=True) + _TINY)
         logits: Floats = pooled * (np.float32(POOLED_LENGTH) / lengths) @ self.head + self.head_bias
@@ -152,7 +157,7 @@ def _cut_word(word: str, pieces: Pieces) -> list[int]:
 
 @cache
 def load_crisis_encoder(file: Path = ENCODER_FILE) -> CrisisEncoder:
-    """The committed encoder.
+    """A committed encoder, the small one unless told otherwise.
 
     Raises:
         CrisisModelInvalid: the file is missing, damaged, or of another shape.
@@ -177,11 +182,14 @@ def _build(arrays: dict[str, NDArray[np.generic]]) -> CrisisEncoder:
     names = arrays["pieces"].tobytes().decode().split("\n")
     width = arrays["embeddings"].shape[1]
     count = int(arrays["layers"])
+    # The small encoder knows places by `positions` alone.
+    arrays = {"distance_bias": np.zeros((HEADS, 2 * MAX_PIECES - 1), dtype=np.float16), **arrays}
     outputs = {"attend": 3 * width, "merge": width, "widen": arrays["widen_0"].shape[1], "narrow": width}
     expected = {
         "embeddings": (len(names), width),
         "embedding_scales": (len(names),),
         "positions": (MAX_PIECES, width),
+        "distance_bias": (HEADS, 2 * MAX_PIECES - 1),
         "norm": (2, width),
         "head": (width, 1 + len(CRISIS_CATEGORIES)),
         "head_bias": (1 + len(CRISIS_CATEGORIES),),
@@ -194,28 +202,35 @@ def _build(arrays: dict[str, NDArray[np.generic]]) -> CrisisEncoder:
     wrong = [name for name, shape in expected.items() if arrays[name].shape != shape]
     if wrong or width % HEADS or not {_UNKNOWN, _BEGIN, _END} <= set(names):
         raise ValueError(f"Arrays of another shape: {wrong}")
-    plain = {name: arrays[name].astype(np.float32) for name in expected if name != "embeddings"}
-    if not all(np.isfinite(values).all() for values in plain.values()):
-        raise ValueError("Weights that are no numbers would let every message pass.")
+    plain = {name: arrays[name].astype(np.float32) for name in expected if arrays[name].ndim == 1}
     layers = tuple(
         EncoderLayer(
-            # Row by row in memory: the other order makes a message half as expensive again.
-            {
-                name: np.ascontiguousarray(plain[f"{name}_{number}"] * plain[f"{name}_scale_{number}"])
-                for name in LAYER_ARRAYS
-            },
+            {name: _scale(arrays[f"{name}_{number}"], plain[f"{name}_scale_{number}"]) for name in LAYER_ARRAYS},
             {name: plain[f"{name}_bias_{number}"] for name in LAYER_ARRAYS},
-            (plain[f"norms_{number}"][0], plain[f"norms_{number}"][1]),
+            tuple(arrays[f"norms_{number}"].astype(np.float32)),
         )
         for number in range(count)
     )
-    return CrisisEncoder(
+    tables = {name: arrays[name].astype(np.float32) for name in ("positions", "distance_bias", "norm", "head")}
+    encoder = CrisisEncoder(
         pieces={name: number for number, name in enumerate(names)},
         embeddings=arrays["embeddings"].astype(np.int8),
         embedding_scales=plain["embedding_scales"],
-        positions=plain["positions"],
-        norm=plain["norm"],
         layers=layers,
-        head=plain["head"],
         head_bias=plain["head_bias"],
+        **tables,
     )
+    loose = [*plain.values(), *tables.values(), *(part for layer in layers for part in layer.norms)]
+    matrices = [matrix for layer in layers for matrix in layer.matrices.values()]
+    if not all(np.isfinite(values).all() for values in loose + matrices):
+        raise ValueError("Weights that are no numbers would let every message pass.")
+    return encoder
+
+
+def _scale(weights: NDArray[np.generic], scales: Floats) -> Floats:
+    """A matrix of whole numbers times a scale a column.
+
+    Row by row in memory: the other order makes a message half as expensive again. Turned while the weights are small.
+    """
+    result: Floats = np.multiply(np.ascontiguousarray(weights), scales, dtype=np.float32)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from data.crisis_encoder import (
     BATCH,
     CRISIS_CATEGORIES,
     ENCODER_FILE,
+    LARGE_ENCODER_FILE,
     LONGEST_WORD,
     MAX_PIECES,
     CrisisModelInvalid,
@@ -61,11 +63,16 @@ class TestNormalise:
 
 
 class TestJudge:
-    def test_tells_a_hint_from_the_everyday(self) -> None:
-        encoder = load_crisis_encoder()
-        [(log_odds, category), (calm, _)] = encoder.judge([HINT, CALM])
+    @pytest.mark.parametrize("file", [ENCODER_FILE, LARGE_ENCODER_FILE])
+    def test_tells_a_hint_from_the_everyday(self, file: Path) -> None:
+        [(log_odds, category), (calm, _)] = load_crisis_encoder(file).judge([HINT, CALM])
         assert category == "suicide"
         assert log_odds > calm + 2
+
+    def test_knows_how_far_apart_two_words_are(self) -> None:
+        encoder = load_crisis_encoder(LARGE_ENCODER_FILE)
+        deaf = replace(encoder, distance_bias=encoder.distance_bias * 0)
+        assert abs(encoder.judge([HINT])[0][0] - deaf.judge([HINT])[0][0]) > 0.1
 
     def test_reads_the_order_of_words(self) -> None:
         encoder = load_crisis_encoder()

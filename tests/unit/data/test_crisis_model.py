@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.crisis_encoder import CRISIS_CATEGORIES, CrisisEncoder, CrisisModelInvalid
+from data.crisis_encoder import (
+    CRISIS_CATEGORIES,
+    ENCODER_FILE,
+    LARGE_ENCODER_FILE,
+    CrisisEncoder,
+    CrisisModelInvalid,
+    load_crisis_encoder,
+)
 from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
 from data.crisis_model import WEIGHTS_FILE, load_crisis_model
 
@@ -93,12 +100,28 @@ class TestCrisisModel:
     def test_reads_half_a_character(self) -> None:
         assert load_crisis_model().find_categories(["we had soup \ud83d for lunch again"]) == [None]
 
-    def test_adds_the_log_odds_of_features_and_encoder(self) -> None:
+    def test_adds_the_log_odds_of_features_and_large_encoder(self) -> None:
         model = load_crisis_model()
-        buckets = list_buckets(HINT)
-        features = model.detector[buckets].sum(dtype=np.int64) * model.detector_scale / len(buckets) ** 0.5
-        [(log_odds, category)] = model.encoder.judge([HINT])
-        assert model.score([HINT]) == [(pytest.approx(features + model.detector_bias + log_odds), category)]
+        [(log_odds, category)] = load_crisis_encoder(LARGE_ENCODER_FILE).judge([HINT])
+        assert model.score([HINT]) == [(pytest.approx(score_features(HINT) + log_odds), category)]
+
+    def test_leaves_what_is_plainly_harmless_to_the_small_encoder(self, tmp_path: Path) -> None:
+        model = replace(load_crisis_model(), large_file=tmp_path / "nothing.npz")
+        [(log_odds, category)] = model.encoder.judge([FILLER])
+        assert model.score([FILLER]) == [(pytest.approx(score_features(FILLER) + log_odds), category)]
+        assert log_odds + score_features(FILLER) < model.screening < model.threshold
+
+    def test_takes_no_message_for_harmless_that_the_large_encoder_should_have_read(self, tmp_path: Path) -> None:
+        (tmp_path / "large.npz").write_bytes(LARGE_ENCODER_FILE.read_bytes()[:5000])
+        model = replace(load_crisis_model(), large_file=tmp_path / "large.npz")
+        with pytest.raises(CrisisModelInvalid):
+            model.find_categories([FILLER, HINT])
+
+
+def score_features(window: str) -> float:
+    model, buckets = load_crisis_model(), list_buckets(window)
+    features = model.detector[buckets].sum(dtype=np.int64) * model.detector_scale / len(buckets) ** 0.5
+    return float(features) + model.detector_bias
 
 
 class TestLoadCrisisModel:
@@ -115,8 +138,10 @@ class TestLoadCrisisModel:
     def test_refuses_a_missing_encoder(self, tmp_path: Path) -> None:
         with pytest.raises(CrisisModelInvalid):
             load_crisis_model(WEIGHTS_FILE, tmp_path / "nothing.npz")
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(WEIGHTS_FILE, ENCODER_FILE, tmp_path / "nothing.npz")
 
-    @pytest.mark.parametrize("name", ["detector", "threshold"])
+    @pytest.mark.parametrize("name", ["detector", "threshold", "screening"])
     def test_refuses_a_file_without_an_array(self, tmp_path: Path, name: str) -> None:
         with np.load(WEIGHTS_FILE) as arrays:
             np.savez(tmp_path / "weights.npz", **{key: arrays[key] for key in arrays.files if key != name})
@@ -128,5 +153,11 @@ class TestLoadCrisisModel:
             changed = {key: arrays[key] for key in arrays.files}
         changed["detector"] = changed["detector"][:10]
         np.savez(tmp_path / "weights.npz", **changed)
+        with pytest.raises(CrisisModelInvalid):
+            load_crisis_model(tmp_path / "weights.npz")
+
+    def test_refuses_a_screening_that_would_hide_signals(self, tmp_path: Path) -> None:
+        with np.load(WEIGHTS_FILE) as arrays:
+            np.savez(tmp_path / "weights.npz", **{**arrays, "screening": arrays["threshold"] + 1})
         with pytest.raises(CrisisModelInvalid):
             load_crisis_model(tmp_path / "weights.npz")

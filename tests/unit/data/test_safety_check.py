@@ -52,8 +52,9 @@ class TestMeasureSet:
         """No target, but what the test half must not fall below; the figures are in docs/safety.md."""
         shares = {share.name: share.share or 0.0 for share in measure_set(find_crisis, "test")}
         assert shares["explicit"] >= 0.99
-        assert shares["indirect"] >= 0.8
-        assert shares["benign"] <= 0.1
+        assert shares["indirect"] >= 0.88
+        assert shares["veiled"] >= 0.9
+        assert shares["benign"] <= 0.08
 
 
 class TestMeasureShared:
