@@ -8,7 +8,7 @@ what words mean. What it says of many texts is what the small encoder learns (`c
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ WARM_UP = 60  # steps
 BATCH = 32
 SORTED = 512  # rows among which those of one length come into one batch
 CATEGORY_SHARE = 0.2  # of the categories in the loss
-# Texts of each source in an epoch (None: all), and their weight in the loss.
-DRAWN: dict[str, tuple[int | None, float]] = {
+Drawn = Mapping[str, tuple[int | None, float]]  # texts of each source in an epoch (None: all), their weight in the loss
+DRAWN: Drawn = {
     "messages": (None, 1.0),
     "messages_none": (None, 1.0),
     "own": (1000, 0.7),
@@ -86,28 +86,33 @@ def measure_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tens
     return loss
 
 
-def train_teacher(rows: Sequence[Row], folder: Path, seed: int, epochs: int = EPOCHS, rate: float = RATE) -> Teacher:
+def train_teacher(rows: Sequence[Row], folder: Path, seed: int) -> Teacher:
     """The encoder of `folder`, fine-tuned on the rows."""
+    teacher = Teacher(folder)
+    tune(teacher, rows, seed, EPOCHS, RATE, DRAWN)
+    return teacher
+
+
+def tune(teacher: Teacher, rows: Sequence[Row], seed: int, epochs: int, rate: float, drawn: Drawn) -> None:
+    """So many epochs of what is drawn of the rows."""
     torch.manual_seed(seed)
     choose = random.Random(seed)
-    teacher = Teacher(folder)
-    batches = [batch for _ in range(epochs) for batch in plan_batches(draw_rows(rows, choose), choose)]
+    batches = [batch for _ in range(epochs) for batch in plan_batches(draw_rows(rows, choose, drawn), choose)]
     groups = [
         {"params": [part for part in teacher.encoder.parameters() if part.requires_grad], "lr": rate},
         {"params": teacher.head.parameters(), "lr": HEAD_SPEED * rate},
     ]
     learn(teacher, groups, batches, WARM_UP, lambda batch: _judge(teacher, batch))
-    return teacher
 
 
-def draw_rows(rows: Sequence[Row], choose: random.Random) -> list[Weighed]:
+def draw_rows(rows: Sequence[Row], choose: random.Random, drawn: Drawn) -> list[Weighed]:
     """The rows of one epoch, shuffled."""
-    drawn: list[Weighed] = []
-    for source, (count, weight) in DRAWN.items():
+    chosen: list[Weighed] = []
+    for source, (count, weight) in drawn.items():
         found = [(text, label, weight) for text, label, name in rows if name == source]
-        drawn += found if count is None else choose.sample(found, min(count, len(found)))
-    choose.shuffle(drawn)
-    return drawn
+        chosen += found if count is None else choose.sample(found, min(count, len(found)))
+    choose.shuffle(chosen)
+    return chosen
 
 
 def learn(
