@@ -35,7 +35,7 @@ from benchmarks.crisis_sources import (
 )
 from data.crisis import match_rule
 from data.crisis_encoder import ENCODER_FILE, LARGE_ENCODER_FILE
-from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
+from data.crisis_features import BUCKET_BITS, list_buckets
 from data.crisis_model import WEIGHTS_FILE, load_crisis_model
 from data.safety_set import list_items
 
@@ -111,7 +111,7 @@ def limit_flagged(texts: list[str], share: float) -> float:
     """The lowest log-odds at which rules and classifier together flag at most this share of the texts."""
     model = load_crisis_model()
     unseen = [text for text in texts if not match_rule(text)]
-    scores = sorted((max(model.score(split_windows(text)))[0] for text in unseen), reverse=True)
+    scores = sorted((log_odds for log_odds, _ in model.score(unseen)), reverse=True)
     allowed = int(share * len(texts)) - (len(texts) - len(unseen))
     return (scores[allowed - 1] + scores[allowed]) / 2
 

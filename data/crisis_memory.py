@@ -1,4 +1,4 @@
-"""What the crisis classifier has read already, so that it reads nothing twice.
+"""What the encoders of the crisis classifier have read already, so that they read nothing twice.
 
 A conversation comes back with every turn, and a pool with every run. Kept are digests and scores, never a message; a
 file of them counts as what was made of its messages, so an erasure removes it (`worker/erasure.py`).
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data.crisis_encoder import CrisisModelInvalid, read_arrays
 
-MOST_REMEMBERED = 50_000  # windows in memory, about 10 MB; then it begins anew
+MOST_REMEMBERED = 50_000  # scores in memory, about 10 MB; then it begins anew
 MOST_KEPT = 1_000_000  # the same for a process that keeps a file, some 30 MB on disk
 DIGEST_BYTES = 16
 
@@ -30,16 +30,16 @@ class CrisisMemory:
         self._earlier: dict[bytes, Score] = {}
         self._most = MOST_REMEMBERED
 
-    def find(self, windows: Sequence[str]) -> list[Score | None]:
-        """The score of each window, None where none is remembered."""
-        digests = [_digest(window) for window in windows]
+    def find(self, windows: Sequence[str], reader: str) -> list[Score | None]:
+        """The score that this encoder gave each window, None where none is remembered."""
+        digests = [_digest(window, reader) for window in windows]
         found = [self._asked.get(digest) or self._earlier.get(digest) for digest in digests]
         self._add({digest: score for digest, score in zip(digests, found, strict=True) if score is not None})
         return found
 
-    def remember(self, windows: Sequence[str], scores: Sequence[Score]) -> None:
-        """Keep what was said of windows."""
-        self._add({_digest(window): score for window, score in zip(windows, scores, strict=True)})
+    def remember(self, scores: Mapping[str, Score], reader: str) -> None:
+        """Keep what this encoder said of windows; `reader` is a name of at most 16 bytes."""
+        self._add({_digest(window, reader): score for window, score in scores.items()})
 
     def read(self, file: Path, detector: str) -> None:
         """Take up what `write` left; nothing of another detector, nor of a file that is missing or damaged."""
@@ -86,5 +86,6 @@ def _split(digests: bytes) -> list[bytes]:
     return [digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES)]
 
 
-def _digest(window: str) -> bytes:
-    return hashlib.blake2b(window.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
+def _digest(window: str, reader: str) -> bytes:
+    data = window.encode(errors="surrogatepass")
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=reader.encode()).digest()

@@ -3,19 +3,20 @@
 It sees what the rules do not: crises that are hinted at, or hidden behind a question, a story or a friend. The hashed
 features know turns of phrase, an encoder (`data/crisis_encoder.py`) what words mean; together they are better than
 either. There are two encoders: a small one reads every window, and a large one, which takes ten times as long and
-finds more, decides about those that the small one is not sure are harmless. `benchmarks/crisis_classifier.py` and
-`benchmarks/crisis_large.py` train them. What on, and how well they do, is written in `docs/safety.md`.
+finds more, decides about the most alarming of those that the small one is not sure are harmless. They are trained by
+`benchmarks/crisis_classifier.py` and `crisis_large.py` there; what on, and how well they do, says `docs/safety.md`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,11 @@ from data.crisis_encoder import (
 from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
 from data.crisis_memory import CrisisMemory, Score
 
+MOST_READ = 4  # windows of one text that the large encoder reads: a long message must not wait for seconds
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
 WEIGHTS_FILE = Path(__file__).with_name("crisis_weights.npz")
 _WORD = re.compile(r"[^\W\d_]+")
-_TOO_SHORT = (float("-inf"), "")
+_NOTHING: Score = (float("-inf"), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,47 +53,54 @@ class CrisisModel:
     fingerprint: str  # of the files that it was read from
     memory: CrisisMemory = field(default_factory=CrisisMemory, init=False, repr=False)
 
-    def score(self, windows: Sequence[str]) -> list[Score]:
-        """Of each window the log-odds that it signals a crisis, minus infinity below MIN_WORDS words, and of which.
+    def find_categories(self, texts: Sequence[str]) -> list[str | None]:
+        """Of each text the category of its score, None when that does not reach the threshold."""
+        return [category if score >= self.threshold else None for score, category in self.score(texts)]
 
-        The large encoder's where it was asked, else the small one's, which are below the threshold then.
+    def score(self, texts: Sequence[str]) -> list[Score]:
+        """Of each text the log-odds that one of its windows signals a crisis, and which.
+
+        The highest that the large encoder gave, where it was asked; else the highest of the small one, which is below
+        the threshold then; minus infinity where no window has MIN_WORDS words.
 
         Raises:
             CrisisModelInvalid: the large encoder is needed and cannot be loaded.
         """
-        remembered = self.memory.find(windows)
-        unseen = [
-            window
-            for window, score in zip(windows, remembered, strict=True)
-            if score is None and len(_WORD.findall(window)) >= MIN_WORDS
-        ]
-        fresh = self._judge(unseen)
-        self.memory.remember(list(fresh), list(fresh.values()))
-        return [score or fresh.get(window, _TOO_SHORT) for window, score in zip(windows, remembered, strict=True)]
-
-    def find_categories(self, texts: Sequence[str]) -> list[str | None]:
-        """Of each text the category of the window with the highest score, None when none reaches the threshold."""
         windows = [split_windows(text) for text in texts]
-        different = list(dict.fromkeys(chain.from_iterable(windows)))
-        scores = dict(zip(different, self.score(different), strict=True))
-        best = [max((scores[window] for window in found), default=(float("-inf"), "")) for found in windows]
-        return [category if score >= self.threshold else None for score, category in best]
+        small = self._read(chain.from_iterable(windows), "small")
+        doubtful = [self._pick_doubtful({window: small[window] for window in found}) for found in windows]
+        large = self._read(chain.from_iterable(doubtful), "large")
+        best = [max((small[window] for window in found), default=_NOTHING) for found in windows]
+        return [
+            max((large[window] for window in picked), default=highest)
+            for picked, highest in zip(doubtful, best, strict=True)
+        ]
 
-    def _judge(self, windows: Sequence[str]) -> dict[str, Score]:
-        scores = self._read(windows, self.encoder)
+    def _pick_doubtful(self, scores: Mapping[str, Score]) -> list[str]:
+        """The windows of one text that the large encoder reads."""
         doubtful = [window for window, (log_odds, _) in scores.items() if log_odds >= self.screening]
-        return scores | (self._read(doubtful, load_crisis_encoder(self.large_file)) if doubtful else {})
+        return sorted(doubtful, key=lambda window: scores[window], reverse=True)[:MOST_READ]
 
-    def _read(self, windows: Sequence[str], encoder: CrisisEncoder) -> dict[str, Score]:
-        return {
-            window: (self._score_features(window) + log_odds, category)
-            for window, (log_odds, category) in zip(windows, encoder.judge(windows), strict=True)
-        }
+    def _read(self, windows: Iterable[str], reader: Literal["small", "large"]) -> dict[str, Score]:
+        different = list(dict.fromkeys(windows))
+        remembered = dict(zip(different, self.memory.find(different, reader), strict=True))
+        unseen = [window for window, score in remembered.items() if score is None and _is_long_enough(window)]
+        fresh: dict[str, Score] = {}
+        if unseen:
+            encoder = self.encoder if reader == "small" else load_crisis_encoder(self.large_file)
+            for window, (log_odds, category) in zip(unseen, encoder.judge(unseen), strict=True):
+                fresh[window] = (self._score_features(window) + log_odds, category)
+            self.memory.remember(fresh, reader)
+        return {window: fresh.get(window) or score or _NOTHING for window, score in remembered.items()}
 
     def _score_features(self, window: str) -> float:
         buckets = list_buckets(window)
         total = int(self.detector[buckets].sum(dtype=np.int64))
         return total * self.detector_scale / len(buckets) ** 0.5 + self.detector_bias
+
+
+def _is_long_enough(window: str) -> bool:
+    return len(_WORD.findall(window)) >= MIN_WORDS
 
 
 @cache

@@ -20,7 +20,7 @@ from data.crisis_encoder import (
     load_crisis_encoder,
 )
 from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
-from data.crisis_model import WEIGHTS_FILE, load_crisis_model
+from data.crisis_model import MOST_READ, WEIGHTS_FILE, load_crisis_model
 
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
 FILLER = "We had soup for lunch and then we walked to the lake with the children. "
@@ -110,6 +110,20 @@ class TestCrisisModel:
         [(log_odds, category)] = model.encoder.judge([FILLER])
         assert model.score([FILLER]) == [(pytest.approx(score_features(FILLER) + log_odds), category)]
         assert log_odds + score_features(FILLER) < model.screening < model.threshold
+
+    def test_the_large_encoder_reads_only_the_most_alarming_windows_of_a_long_message(self) -> None:
+        class Alarmed(CrisisEncoder):
+            def judge(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+                return [(100.0 * int(window.split()[0]), "abuse") for window in windows]
+
+        known = load_crisis_model()
+        encoder = Alarmed(**{field.name: getattr(known.encoder, field.name) for field in fields(known.encoder)})
+        model = replace(known, encoder=encoder)
+        windows = [f"{number} {'word ' * (WINDOW_WORDS - 2)}end." for number in (3, 9, 4, 8, 7, 1, 2)]
+        model.score([" ".join(windows)])
+        read = [window for window in windows if model.memory.find([window], "large") != [None]]
+        assert [int(window.split()[0]) for window in read] == [9, 4, 8, 7]
+        assert len(read) == MOST_READ
 
     def test_takes_no_message_for_harmless_that_the_large_encoder_should_have_read(self, tmp_path: Path) -> None:
         (tmp_path / "large.npz").write_bytes(LARGE_ENCODER_FILE.read_bytes()[:5000])
