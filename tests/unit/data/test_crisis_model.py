@@ -139,6 +139,11 @@ def score_features(window: str) -> float:
 
 
 class TestLoadCrisisModel:
+    def test_says_the_same_when_it_is_loaded_again(self) -> None:
+        again = load_crisis_model.__wrapped__()
+        assert again.fingerprint == load_crisis_model().fingerprint
+        assert again.score([HINT, FILLER]) == load_crisis_model().score([HINT, FILLER])
+
     def test_refuses_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(CrisisModelInvalid, match="restore"):
             load_crisis_model(tmp_path / "nothing.npz")
