@@ -12,7 +12,6 @@ touched here, and the blind set only to leave out texts like it. `crisis_large.p
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +26,8 @@ from benchmarks.crisis_sources import (
     Row,
     drop_overlaps,
     list_comments,
-    list_messages,
-    list_others,
-    list_own,
     list_prompts,
-    list_samples,
+    list_training_texts,
 )
 from data.crisis import match_rule
 from data.crisis_encoder import ENCODER_FILE, LARGE_ENCODER_FILE
@@ -154,8 +150,7 @@ def main() -> int:
     from benchmarks.crisis_teacher import train_teacher
 
     torch.set_num_threads(1)  # sums of several threads may differ from run to run
-    choose = random.Random(SEED)
-    drawn = list_messages() + list_own(choose) + list_others(choose) + list_samples()
+    drawn = list_training_texts(SEED)
     rows = drop_overlaps(drawn)
     crises = sum(label > 0 for _, label, _ in rows)
     print(f"{len(rows)} texts ({crises} with a crisis; {len(drawn) - len(rows)} too like a test set)", flush=True)

@@ -26,9 +26,7 @@ from benchmarks.crisis_sources import (
     drop_overlaps,
     list_comments,
     list_messages,
-    list_others,
-    list_own,
-    list_samples,
+    list_training_texts,
 )
 from benchmarks.crisis_student import choose_pieces, vary, write_state
 from benchmarks.crisis_teacher import DRAWN, Drawn, Teacher, tune
@@ -48,9 +46,7 @@ _NAMES = {"<s>": "[CLS]", "</s>": "[SEP]", "<pad>": "[PAD]"}
 
 def list_rows() -> list[Row]:
     """What trains the small encoder, and the hands that train this one only."""
-    choose = random.Random(SEED)
-    drawn = list_messages() + list_own(choose) + list_others(choose) + list_samples()
-    return drop_overlaps(drawn + list_messages(LEFT_OUT, LARGE_MESSAGES))
+    return drop_overlaps(list_training_texts(SEED) + list_messages(LEFT_OUT, LARGE_MESSAGES))
 
 
 def pick_pieces(rows: list[Row], teacher: Teacher) -> tuple[Pieces, list[int]]:

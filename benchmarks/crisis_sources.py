@@ -66,6 +66,12 @@ def misspell(text: str, choose: random.Random) -> str:
     return text
 
 
+def list_training_texts(seed: int) -> list[Row]:
+    """What trains the features and both encoders, those like a text of a test set among them."""
+    choose = random.Random(seed)
+    return list_messages() + list_own(choose) + list_others(choose) + list_samples()
+
+
 def list_messages(left_out: str = "", file: Path = MESSAGES) -> list[Row]:
     """Messages written one by one, but for those of one hand."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
