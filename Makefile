@@ -21,7 +21,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	touch $@
 
 demo: setup  ## Show the whole loop with a real model: chat, rate, train, judge, promote
-	RATCHET_VAR=var/demo $(BIN)/ratchet demo
+	RATCHET_VAR=var $(BIN)/ratchet demo
 
 up: setup  ## Start the embedded stack and stay
 	$(BIN)/ratchet up

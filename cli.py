@@ -290,7 +290,7 @@ def tensorboard(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min
     from importlib.util import find_spec
 
     if find_spec("tensorboard") is None:
-        raise RatchetError("TensorBoard is not installed; run `pip install ratchet[train]`.")
+        raise RatchetError("TensorBoard is not installed; run `pip install .[train]` in the checkout.")
     folder = get_settings().runs.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"Runs in {folder} on http://127.0.0.1:{port}", highlight=False, soft_wrap=True)
@@ -301,7 +301,7 @@ def tensorboard(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min
 
 @app.command()
 def demo() -> None:
-    """Show the whole loop on the samples: chat, rate, train, judge, promote."""
+    """Show the whole loop on the samples: chat, rate, train, judge, promote; empties `demo` in RATCHET_VAR first."""
     from demo import run_demo
 
     sys.exit(run_demo(console))

@@ -1,7 +1,7 @@
 """`ratchet demo`: the whole loop on the samples, as a client sees it, in minutes and on two processor cores.
 
-Starts the embedded stack, imports examples, chats, rates, improves, and chats with what came out. The rater is
-simulated and has a hidden preference; every place that shows its ratings says so.
+Starts the embedded stack in a folder of its own below RATCHET_VAR, imports examples, chats, rates, improves, and chats
+with what came out. The rater is simulated and has a hidden preference; every place that shows its ratings says so.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from data.vocabulary import KeyRole, RunStatus
 from db.keys import create_key
 from db.session import Database
 from settings import get_settings
+from stack import lock_folder
 
 SAMPLES = Path(__file__).parent / "data" / "samples"
 EXAMPLES = ("support.csv", "everyday.csv", "boundaries.csv", "grave.csv")
@@ -58,6 +59,7 @@ RECIPE = {
     "max_holdout_rows": 200,
     "safety_items": 120,  # of 833: all of them would take as long as the training
 }
+_SHARED_PLACES = ("database_url", "broker_url", "artifacts_url", "engine_url")  # settings that point out of the folder
 
 _FEELING = re.compile(
     r"\b(?:feel|felt|sorry|hard|difficult|tough|sad|lonel|alone|worr|anxi|overwhelm|hurt|scar|afraid|frustrat|struggl|stress"
@@ -117,22 +119,34 @@ def run_demo(console: Console) -> int:
     """Run the demo and write report.json; 0 when it went through without a failed request."""
     started_s = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the stack is stopped on the way out
-    settings = get_settings()
     base_model = os.environ.get("RATCHET_BASE_MODEL") or _choose_base()
     console.print(f"Base model: [bold]{base_model}[/] (135M parameters or less, on this machine's processor)")
-    shutil.rmtree(settings.var, ignore_errors=True)
-    settings.var.mkdir(parents=True)
+    settings = get_settings().model_copy(update=dict.fromkeys(_SHARED_PLACES, ""))
+    settings.var = folder = empty_folder(settings.var)
     with (
-        open_stack(base_model, settings.var) as address,
+        open_stack(base_model, folder) as address,
         open_clients(settings.database, address) as (client, admin, keys),
     ):
-        report = _turn_the_loop(console, client, admin) | {"base_model": base_model}
+        report = _turn_the_loop(console, client, admin, settings.runs) | {"base_model": base_model}
         report["minutes"] = round((time.monotonic() - started_s) / 60, 2)
-        (settings.var / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        console.print(f"\nReport: {settings.var / 'report.json'}; {report['minutes']} minutes.", highlight=False)
+        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        console.print(f"\nReport: {folder / 'report.json'}; {report['minutes']} minutes.", highlight=False)
         if sys.stdin.isatty() and sys.stdout.isatty():
             _stay(console, address, keys)
     return 0 if report["failed_requests"] == 0 else 1
+
+
+def empty_folder(var: Path) -> Path:
+    """The demo's folder below `var`, without what an earlier demo left there.
+
+    Raises:
+        Conflict: a demo is running in it.
+    """
+    folder = var / "demo"
+    with lock_folder(folder):
+        shutil.rmtree(folder)
+    folder.mkdir()
+    return folder
 
 
 def import_samples(admin: httpx.Client) -> None:
@@ -142,7 +156,7 @@ def import_samples(admin: httpx.Client) -> None:
             admin.post("/v1/admin/examples", files={"file": (name, file, "text/csv")}).raise_for_status()
 
 
-def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dict[str, Any]:
+def _turn_the_loop(console: Console, client: Client, admin: httpx.Client, runs: Path) -> dict[str, Any]:
     contexts = _read_contexts()
     rated, unseen = contexts[:RATED], contexts[RATED : RATED + UNSEEN]
     import_samples(admin)
@@ -161,7 +175,7 @@ def _turn_the_loop(console: Console, client: Client, admin: httpx.Client) -> dic
         run = _improve(console, client, admin, unseen)
         version = _await_served(admin, run)
         after = list(_track(console, "unseen contexts, after", pool.map(client.chat, unseen), len(unseen)))
-    return _summarise(console, client, run, version, unseen, before, after)
+    return _summarise(console, client, runs / run["id"], run, version, unseen, before, after)
 
 
 def _chat_and_rate(client: Client, number: int, context: str) -> bool:
@@ -224,13 +238,13 @@ def _await_served(admin: httpx.Client, run: dict[str, Any]) -> int:
 def _summarise(
     console: Console,
     client: Client,
+    folder: Path,
     run: dict[str, Any],
     version: int,
     unseen: list[str],
     before: list[dict[str, Any] | None],
     after: list[dict[str, Any] | None],
 ) -> dict[str, Any]:
-    folder = get_settings().runs / run["id"]
     pages = sorted(folder.glob("attempt-*/report.json"))
     detail = json.loads(pages[-1].read_text()) if pages else {}
     decision = detail.get("decision") or {"verdict": run["status"], "reasons": [{"sentence": run.get("reason") or ""}]}
@@ -292,15 +306,23 @@ def _choose_base() -> str:
 
 @contextlib.contextmanager
 def open_stack(base_model: str, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The embedded stack on a free port, stopped at the end; `settings` are variables of its environment."""
+    """The embedded stack on a free port, stopped at the end; `settings` are variables of its environment.
+
+    It keeps everything in `folder`, whatever database, broker or store this machine is set up for.
+    """
     port = os.environ.get("RATCHET_PORT") or str(_find_free_port())
-    environment = os.environ | {
-        "RATCHET_BASE_MODEL": base_model,
-        "RATCHET_PORT": port,
-        "RATCHET_VAR": str(folder),
-        "RATCHET_VISITOR_CHAT": "true",
-        **(settings or {}),
-    }
+    own = {f"RATCHET_{name.upper()}": "" for name in _SHARED_PLACES}
+    environment = (
+        os.environ
+        | own
+        | {
+            "RATCHET_BASE_MODEL": base_model,
+            "RATCHET_PORT": port,
+            "RATCHET_VAR": str(folder),
+            "RATCHET_VISITOR_CHAT": "true",
+            **(settings or {}),
+        }
+    )
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
