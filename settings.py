@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """How one deployment runs. Every field is `RATCHET_<NAME>` in the environment; `.env.example` shows the usual ones."""
+    """How one deployment runs. A field is `RATCHET_<NAME>` in the environment; `.env.example` shows the usual ones."""
 
     model_config = SettingsConfigDict(env_prefix="RATCHET_", env_file=".env", extra="ignore")
 

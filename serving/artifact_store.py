@@ -177,7 +177,8 @@ def _open_file_system(url: str) -> tuple[Any, str]:
         files, root = url_to_fs(url, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
         raise StoreUnavailable(
-            f"RATCHET_ARTIFACTS_URL={url} cannot be used ({error}); install `ratchet[s3]`, or what fsspec needs for it."
+            f"RATCHET_ARTIFACTS_URL={url} cannot be used ({error}); run `pip install .[s3]` in the checkout, "
+            "or install what fsspec needs for it."
         ) from error
     return files, str(root)
 

@@ -56,7 +56,7 @@ def can_round_to_bfloat16() -> bool:
 
 def _find_obstacle(artifact: Artifact, compute_type: str) -> str:
     if importlib.util.find_spec("openvino") is None:
-        return "it is not installed; install ratchet[openvino]."
+        return "it is not installed; run `pip install .[openvino]` in the checkout."
     if not artifact.openvino_graph.exists():
         return f"{artifact.folder} has no graph for it; OpenVINO must be installed where versions are trained, too."
     if compute_type not in _OPENVINO_COMPUTE_TYPES:
