@@ -15,15 +15,17 @@ from db.models import Completion, Conversation, Example, Feedback
 from db.raters import is_excluded
 
 _WHOLE = ("stop", "length")  # finish reasons
-_CUT = ("length", "cancelled")  # those of a reply that may end in the middle of a sentence
+_CUT = ("length", "disconnect")  # those of a reply that may end in the middle of a sentence
+_FILTERED = "content_filter"
 _BY_CHUNKS = {"yield_per": 1000}  # else the driver's rows are all in memory beside what is made of them
 
 
 def list_pool_rows(session: Session, unrated: int = 0) -> list[PoolRow]:
     """Examples, then each rater's view of each reply with the correction after it, in order of their ids.
 
-    Reviewers come before other raters: of two that say the same, curation keeps the first. Last come up to `unrated`
-    replies of models that nobody has rated, the newest of them, oldest first.
+    Reviewers come before other raters: of two that say the same, curation keeps the first. A reply is there only where
+    a model wrote all of it: of one that a filter ended there is the correction alone, of a crisis nothing. Last come up
+    to `unrated` replies of models that nobody has rated, the newest of them, oldest first.
     """
     rows = [*_build_example_rows(session), *_build_feedback_rows(session)]
     return [*rows, *_build_unrated_rows(session, unrated)] if unrated else rows
@@ -48,7 +50,8 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
     said = (Feedback.id, Feedback.rating, Feedback.correction, Feedback.rater, Feedback.created_at_s, is_expert)
     served = (Completion.messages, Completion.reply, Completion.finish_reason, Completion.conversation_id)
     rated = select(*said, *served).join(Completion, Completion.id == Feedback.completion_id)
-    rated = rated.where(~is_excluded(Feedback.rater)).order_by(is_expert.desc(), Feedback.id)
+    rated = rated.where(~is_excluded(Feedback.rater), Completion.is_crisis.is_(False))
+    rated = rated.order_by(is_expert.desc(), Feedback.id)
     for given in session.execute(rated, execution_options=_BY_CHUNKS):
         row = PoolRow(
             row_id=f"feedback:{given.id}",
@@ -61,10 +64,13 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
             is_expert=given.is_expert,
             created_at_s=given.created_at_s,
         )
-        yield row
+        is_filtered = given.finish_reason == _FILTERED  # it ends with a notice that no model wrote
+        if not is_filtered:
+            yield row
         if given.correction:
             row_id, kind = f"correction:{given.id}", RowKind.CORRECTION
-            yield replace(row, row_id=row_id, kind=kind, reply=given.correction, rating=None, original=row.reply)
+            original = None if is_filtered else row.reply
+            yield replace(row, row_id=row_id, kind=kind, reply=given.correction, rating=None, original=original)
 
 
 def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from api.completions import DISCONNECT
 from data.splitting import context_cluster
 from data.vocabulary import Example, PoolRow, Rating, RowKind
 from db.examples import add_examples
@@ -60,13 +61,25 @@ class TestListPoolRows:
         with database.transaction() as session:
             ensure_base_version(session, "digest", "folder", "tiny")
             key = add_client(session)
-            for finish_reason in ("length", "cancelled", "stop"):
+            for finish_reason in ("length", DISCONNECT, "stop"):
                 put_feedback(session, add_served(session, key, said, finish_reason=finish_reason), "ann", corrected)
             add_served(session, key, said, finish_reason="length")
             rows = list_pool_rows(session, unrated=1)
         assert [row.reply for row in rows if row.kind is RowKind.REPLY] == [said[:13], said[:13], said, said[:13]]
         corrections = [(row.reply, row.original) for row in rows if row.kind is RowKind.CORRECTION]
         assert corrections == [("I hear you, and", original) for original in (said[:13], said[:13], said)]
+
+    def test_has_no_text_that_no_model_wrote(self, database: Database) -> None:
+        corrected = FeedbackValues(rater_kind="reviewer", rating=Rating.DOWN, correction="I hear you.")
+        with database.transaction() as session:
+            ensure_base_version(session, "digest", "folder", "tiny")
+            key = add_client(session)
+            stopped = add_served(session, key, "You could [I stopped here.]", finish_reason="content_filter")
+            resources = add_served(session, key, "Call 988.", is_crisis=True)
+            for completion_id in (stopped, resources):
+                put_feedback(session, completion_id, "ann", corrected)
+            (row,) = list_pool_rows(session)
+        assert (row.kind, row.reply, row.original) == (RowKind.CORRECTION, "I hear you.", None)
 
     def test_leaves_out_what_nobody_rated(self, database: Database) -> None:
         with database.transaction() as session:
@@ -81,7 +94,7 @@ class TestListPoolRows:
             put_feedback(session, rated, "ann", FeedbackValues(rater_kind="end_user", rating=Rating.UP))
             first, second, third = (add_served(session, key, reply) for reply in ("one", "two", "three"))
             add_completion(session, key, "talk", reply="Call 988.")  # no model wrote it
-            add_served(session, key, "broken off", finish_reason="cancelled")
+            add_served(session, key, "broken off", finish_reason=DISCONNECT)
             add_served(session, key, "beside resources", is_crisis=True)
             rows = list_pool_rows(session, unrated=10)
             assert [row.row_id for row in rows] == [

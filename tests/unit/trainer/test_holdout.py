@@ -9,7 +9,7 @@ import pytest
 from data.errors import ReferenceGiven
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 from trainer.answers import check_references
-from trainer.holdout import Holdout, select_holdout
+from trainer.holdout import ENOUGH_WRITTEN, Holdout, select_holdout
 
 
 def build_row(number: int, kind: RowKind, rating: Rating | None = None, split: Split = Split.HOLDOUT) -> SnapshotRow:
@@ -34,12 +34,26 @@ class TestSelectHoldout:
             build_row(5, RowKind.EXAMPLE, Rating.DOWN),
         ]
         holdout = select_holdout(rows, limit=0)
-        assert [row.row_id for row in holdout.references] == ["correction:2", "example:1"]
+        assert [row.row_id for row in holdout.references] == ["correction:2", "example:1", "reply:3"]
         assert [row.row_id for row in holdout.rated] == ["example:5", "reply:3"]
 
-    def test_takes_up_rated_replies_where_nobody_imported_an_example(self) -> None:
-        rows = [build_row(1, RowKind.REPLY, Rating.UP), build_row(2, RowKind.REPLY, Rating.DOWN)]
-        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["reply:1"]
+    @pytest.mark.parametrize(("written", "stand_in"), [(0, 1), (1, 1), (ENOUGH_WRITTEN - 1, 1), (ENOUGH_WRITTEN, 0)])
+    def test_up_rated_replies_stand_in_until_enough_is_written(self, written: int, stand_in: int) -> None:
+        rows = [build_row(number, RowKind.CORRECTION) for number in range(written)]
+        rows += [build_row(1000, RowKind.REPLY, Rating.UP), build_row(1001, RowKind.REPLY, Rating.DOWN)]
+        references = select_holdout(rows, limit=0).references
+        assert sum(row.row_id == "reply:1000" for row in references) == stand_in
+        assert len(references) == written + stand_in
+
+    def test_nothing_stands_in_for_what_was_corrected(self) -> None:
+        rows = [build_row(1, RowKind.CORRECTION), build_row(1, RowKind.REPLY, Rating.UP)]
+        assert [row.row_id for row in select_holdout(rows, limit=0).references] == ["correction:1"]
+
+    def test_asks_new_rows_as_often_as_old_ones(self) -> None:
+        rows = [build_row(number, RowKind.REPLY, Rating.DOWN) for number in range(1, 2001)]
+        asked = [int(row.cluster.split(":")[1]) for row in select_holdout(rows, limit=400).rated]
+        assert len(asked) == 400
+        assert 150 < sum(number > 1000 for number in asked) < 250
 
     def test_takes_at_most_the_limit_and_always_the_same(self) -> None:
         rows = [build_row(number, RowKind.EXAMPLE) for number in range(20)]
