@@ -18,11 +18,12 @@ from data.raters import find_quarantined
 from data.recipe import Recipe
 from data.scrubbing import ScrubbedText, scrub_text
 from data.splitting import DEFAULT_SALT, assign_split, context_cluster
-from data.vocabulary import Message, PoolRow, RowKind, SnapshotRow, Split
+from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 
 CAP_ROWS = 5
 CAP_SHARE = 0.01  # of the rows that are left
 CAP_FREE_RATERS = 20  # up to so many raters there is no cap
+COMMON_CONVERSATIONS = 10  # with the same context: nearly always one of them is held out
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ def build_snapshot_rows(
     trainable = [item for item in unrated if item.split is Split.TRAIN]
     dropped["unrated_outside_training"] += len(unrated) - len(trainable)
     split_rows = [*labelled, *trainable]
-    kept = _drop_overlaps(split_rows)
-    dropped["holdout_overlap"] += len(split_rows) - len(kept)
+    uncommon = _drop_common(split_rows, salt)
+    dropped["common_context"] += len(split_rows) - len(uncommon)
+    kept = _drop_overlaps(uncommon)
+    dropped["holdout_overlap"] += len(uncommon) - len(kept)
     return CurationResult(tuple(kept), {reason: n for reason, n in dropped.items() if n}, dict(scrubbed))
 
 
@@ -93,12 +96,30 @@ def _find_duplicates(rows: Sequence[PoolRow]) -> set[int]:
     seen: set[object] = set()
     found = set()
     for position, row in enumerate(rows):
-        turns = tuple((message["role"], message["content"]) for message in row.messages)
-        key = (turns, row.reply, row.rating, row.kind)
+        key = (*_key_reply(row), row.rating, row.kind)
         if key in seen:
             found.add(position)
         seen.add(key)
     return found
+
+
+def _find_overruled(rows: Sequence[PoolRow]) -> set[int]:
+    """Users' ratings of a reply that all experts who rated it rated the other way: their word counts, not a thumb."""
+    verdicts: defaultdict[object, set[Rating]] = defaultdict(set)
+    for row in rows:
+        if row.is_expert and row.rating is not None:
+            verdicts[_key_reply(row)].add(row.rating)
+    settled = {key: ratings.pop() for key, ratings in verdicts.items() if len(ratings) == 1}
+    return {
+        position
+        for position, row in enumerate(rows)
+        if not row.is_expert and row.rating is not None and settled.get(_key_reply(row), row.rating) is not row.rating
+    }
+
+
+def _key_reply(row: PoolRow) -> tuple[object, ...]:
+    """What was said, and what was replied."""
+    return tuple((message["role"], message["content"]) for message in row.messages), row.reply
 
 
 def _find_crises(rows: Sequence[PoolRow]) -> set[int]:
@@ -147,6 +168,24 @@ def _scrub_row(row: PoolRow, scrub: Callable[[str], ScrubbedText], counts: Count
     return replace(row, messages=messages, reply=mask(row.reply), original=original)
 
 
+def _drop_common(rows: Sequence[SnapshotRow], salt: str) -> list[SnapshotRow]:
+    """Leaves out held-out rows of most contexts that many conversations share.
+
+    Else the rule of overlaps would take such a context, as a greeting or an app's suggestions, from training wherever
+    it stands. Of a quarter of them, by the hash that deals the rows without a conversation, the held-out rows stay.
+    A row is only ever left out, never dealt anew, so none that was held out comes to train.
+    """
+    conversations: defaultdict[str, set[str]] = defaultdict(set)
+    for item in rows:
+        if not item.row.is_unrated:  # they change nothing for the others
+            conversations[context_cluster(item.row.context)].add(item.row.cluster)
+    common = {context for context, found in conversations.items() if len(found) >= COMMON_CONVERSATIONS}
+    trained = {context for context in common if assign_split(context, salt) is not Split.HOLDOUT}
+    return [
+        item for item in rows if item.split is not Split.HOLDOUT or context_cluster(item.row.context) not in trained
+    ]
+
+
 def _drop_overlaps(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
     """Leaves out training and dev rows that would give a gate row away.
 
@@ -182,6 +221,7 @@ _RULES: _Rules = (
     ("empty", _find_empty),
     ("rater_quarantined", find_quarantined),
     ("pushed", find_pushed),
+    ("overruled", _find_overruled),
     ("duplicate", _find_duplicates),
     ("crisis", _find_crises),
     ("echo", find_echoes),

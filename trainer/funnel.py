@@ -10,6 +10,7 @@ _LEFT = {
     "empty": "no text, or no reply",
     "rater_quarantined": "a rater who keeps disagreeing with experts and others",
     "pushed": "a rare string that raters push from their own prompts",
+    "overruled": "a user's rating of a reply that experts rated the other way",
     "duplicate": "the same as an earlier row",
     "crisis": "signals a crisis, which is never trained on",
     "echo": "the reply copies the prompt, or was dictated by it",
@@ -17,6 +18,7 @@ _LEFT = {
     "near_duplicate": "nearly the same as an earlier row",
     "rater_cap": "one rater, more rows than one may have",
     "unrated_outside_training": "unrated, and not in the training split",
+    "common_context": "held out, but of a context that many conversations share",
     "holdout_overlap": "would give a held-out row away",
 }
 _SPLITS = {"train": "for training", "dev": "for tuning (dev)", "holdout": "held out"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.bursts import BURST_RATINGS
-from data.curation import CurationResult, build_snapshot_rows, check_sufficiency
+from data.curation import COMMON_CONVERSATIONS, CurationResult, build_snapshot_rows, check_sufficiency
 from data.overlap import list_word_runs
 from data.recipe import Recipe
 from data.splitting import assign_split, context_cluster
@@ -85,6 +85,33 @@ class TestBuildSnapshotRows:
         result = curate(row, replace(row, row_id="row:again", rater="bob"), *others)
         assert result.dropped == {"duplicate": 1}
         assert [item.row for item in result.rows] == [row, *others]
+
+    def test_an_experts_word_counts_where_a_user_says_the_opposite(self) -> None:
+        down = build_row("I feel low", "Cheer up.", Rating.DOWN, rater="reviewer:1", is_expert=True)
+        up = replace(down, row_id="row:up", rating=Rating.UP, rater="ann", is_expert=False)
+        same = replace(up, row_id="row:down", rating=Rating.DOWN, rater="bob")
+        other = replace(up, row_id="row:other", reply="That is hard.")
+        unsure = [replace(row, reply="Hm.", row_id=f"{row.row_id}:hm") for row in (down, up)]
+        second = replace(unsure[0], row_id="row:second", rating=Rating.UP, rater="reviewer:2")
+        result = curate(down, up, same, other, *unsure, second)
+        assert result.dropped == {"overruled": 1, "duplicate": 2}  # the duplicates say what an expert said
+        assert list_ids(result) == [down.row_id, "row:other", unsure[0].row_id, unsure[1].row_id]
+
+    def test_a_greeting_of_many_conversations_trains_and_most_such_contexts_are_not_held_out(self) -> None:
+        contexts = [f"suggestion {n}" for n in range(12)]
+        rows = [
+            build_row(context, f"reply {n} to {context}", Rating.UP, cluster=f"conversation:{context}:{n}")
+            for context in contexts
+            for n in range(COMMON_CONVERSATIONS)
+        ]
+        result = curate(*rows)
+        held_out = {item.row.context for item in result.rows if item.split is Split.HOLDOUT}
+        trained = {item.row.context for item in result.rows if item.split is not Split.HOLDOUT}
+        assert held_out == {c for c in contexts if assign_split(context_cluster(c)) is Split.HOLDOUT} != set()
+        assert trained == set(contexts) - held_out
+        assert result.dropped["common_context"] > 0
+        fewer = curate(*(row for row in rows if not row.cluster.endswith(":0")))
+        assert "common_context" not in fewer.dropped
 
     def test_drops_crises_in_any_turn_and_every_split(self) -> None:
         turns = (
