@@ -50,6 +50,22 @@ def sign_test(wins: int, losses: int) -> float:
     return float(stats.binom.sf(wins - 1, wins + losses, 0.5))
 
 
+def share_test(losses: int, wins: int, allowed: int) -> tuple[float, float]:
+    """p that a share of few items is no higher than another by `allowed` items, and p that it is.
+
+    With `losses` items that only the candidate got wrong and `wins` that only the other did: P(Binomial(losses + wins +
+    allowed, 1/2) <= losses), and >= losses. Where the share is higher by just `allowed` items, the losses have the mean
+    of that binomial and at most its variance.
+    """
+    trials = losses + wins + allowed
+    return float(stats.binom.cdf(losses, trials, 0.5)), float(stats.binom.sf(losses - 1, trials, 0.5))
+
+
+def can_show_share(allowed: int, level: float) -> bool:
+    """Whether any result of `share_test`, the best included, would reach the level."""
+    return bool(0.5**allowed <= level)
+
+
 def correlation(first: FloatArray, second: FloatArray) -> float:
     """Pearson's correlation, -1 to 1; 0 where either has no spread or there are fewer than three pairs."""
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:

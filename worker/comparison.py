@@ -25,6 +25,7 @@ MIN_CLUSTERS_THAT_DIFFER = 50  # a few replies that happen to differ are luck: t
 POWER = 0.8
 RATING_AUC = "rating_auc"
 REWARD = "reward"
+FILTERED = "filtered"
 CORE = ("log_perplexity", "rouge_l", "bleu")  # guarded even in tables from before the others were measured
 BALANCED_LEVEL = 0.01  # of non-inferiority in the mode `balanced`
 _LENGTH = "reply_words"  # its margin is a share of the mean, and neither direction is better
@@ -70,6 +71,38 @@ class Room:
     def get_margin(self, gains: FloatArray) -> float:
         """The margin on the side where the candidate is."""
         return self.below if self.above is None or gains.sum() < 0 else self.above
+
+
+@dataclass(frozen=True)
+class RareRoom(Room):
+    """Of what hardly ever happens and then does harm: conversations are counted, for a t sees no variance in none.
+
+    Where even no case at all would not show at `level` that the share stays within the margin, not one conversation
+    more may have it.
+    """
+
+    level: float = 0.0
+
+    def can_show(self, gains: FloatArray) -> bool:
+        """Whether so many conversations can show anything."""
+        return statistics.can_show_share(self._count_allowed(gains), self.level)
+
+    def test_inside(self, gains: FloatArray) -> float:
+        """The exact p of being inside; 0 or 1 where none could be shown."""
+        if not self.can_show(gains):
+            return float(np.count_nonzero(gains < 0) > np.count_nonzero(gains > 0))
+        return self._test(gains)[0]
+
+    def test_outside(self, gains: FloatArray) -> float:
+        """The exact p of being outside."""
+        return self._test(gains)[1]
+
+    def _test(self, gains: FloatArray) -> tuple[float, float]:
+        losses, wins = int(np.count_nonzero(gains < 0)), int(np.count_nonzero(gains > 0))
+        return statistics.share_test(losses, wins, self._count_allowed(gains))
+
+    def _count_allowed(self, gains: FloatArray) -> int:
+        return math.floor(self.below * len(gains))
 
 
 @dataclass(frozen=True)
@@ -193,6 +226,11 @@ class Comparison:
         return 1.0 if self.anchor_gains is None else (self.anchor_room or Room(0.0)).test_outside(self.anchor_gains)
 
     @property
+    def is_only_counted(self) -> bool:
+        """Whether the conversations are too few to show a margin of what hardly ever happens."""
+        return isinstance(self.room, RareRoom) and not self.room.can_show(self.gains)
+
+    @property
     def is_refused(self) -> bool:
         """Broken, or worse beyond the margin with confidence; never where the metric is only summarised."""
         if self.broken:
@@ -283,12 +321,12 @@ def _compare(paired: PairedScores, *, levels: Levels, margin: float | None = Non
     if has_rows:
         gains = statistics.cluster_means(sign * (paired.candidate - paired.production), paired.cluster, paired.weight)
         before, after = _average(paired, paired.production), _average(paired, paired.candidate)
-        room = _make_room(paired, before, margin)
+        room = _make_room(paired, before, margin, levels)
     if has_rows and paired.anchor is not None:
         anchor_gains = statistics.cluster_means(
             sign * (paired.candidate - paired.anchor), paired.cluster, paired.weight
         )
-        anchor_room = _make_room(paired, _average(paired, paired.anchor), margin)
+        anchor_room = _make_room(paired, _average(paired, paired.anchor), margin, levels)
     return Comparison(
         name=paired.name,
         gains=gains,
@@ -304,8 +342,10 @@ def _compare(paired: PairedScores, *, levels: Levels, margin: float | None = Non
     )
 
 
-def _make_room(paired: PairedScores, mean: float, margin: float | None) -> Room | None:
+def _make_room(paired: PairedScores, mean: float, margin: float | None, levels: Levels) -> Room | None:
     """Where a candidate may be beside a model with this mean."""
+    if margin is not None and paired.name == FILTERED:
+        return RareRoom(margin, level=levels.noninferiority)
     if margin is None or paired.name != _LENGTH:
         return None if margin is None else Room(margin)
     references = None if paired.reference is None else _average(paired, paired.reference)

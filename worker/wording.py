@@ -88,7 +88,11 @@ def explain_margin(comparison: Comparison) -> Reason:
         plain = f"{name} is worse than its margin allows{against}."
     else:
         p = max(comparison.p_noninferior, comparison.p_noninferior_anchor)
-        if p <= comparison.levels.noninferiority:
+        if comparison.is_only_counted:
+            few = f"{count(comparison.clusters)} are too few to show {allowed} at this level"
+            finding = f"in more conversations{against}, and {few}" if p else f"in no conversation more, for {few}"
+            plain = f"{name} is {'' if p else 'no '}higher{against}."
+        elif p <= comparison.levels.noninferiority:
             finding = f"no worse than {allowed} allows with {write_p(p)}"
             plain = f"{name} is no worse than its margin allows."
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,16 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from data.arrays import FloatArray
-from data.statistics import cluster_means, correlation, hall_t_test, interval, sign_test, smallest_detectable_difference
+from data.statistics import (
+    can_show_share,
+    cluster_means,
+    correlation,
+    hall_t_test,
+    interval,
+    share_test,
+    sign_test,
+    smallest_detectable_difference,
+)
 
 NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False).map(lambda number: round(number, 3))
 SAMPLES = hnp.arrays(np.float64, st.integers(2, 60), elements=NUMBERS)
@@ -79,6 +90,30 @@ class TestSignTest:
     def test_is_the_exact_binomial(self, wins: int, losses: int) -> None:
         expected = stats.binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue if wins + losses else 1.0
         assert sign_test(wins, losses) == pytest.approx(expected)
+
+
+class TestShareTest:
+    @pytest.mark.parametrize(("items", "production"), [(400, 0.0), (400, 0.01), (900, 0.0), (900, 0.05)])
+    @pytest.mark.parametrize("level", [0.05, 0.0094, 0.001])
+    def test_passes_a_share_that_is_higher_by_the_margin_no_more_often_than_its_level(
+        self, items: int, production: float, level: float
+    ) -> None:
+        margin, draws = 0.02, 20_000
+        generator = np.random.default_rng(0)
+        losses = generator.binomial(items, production / 2 + margin, draws)
+        wins = generator.binomial(items, production / 2, draws)
+        allowed = int(margin * items)
+        seen = Counter(zip(losses.tolist(), wins.tolist(), strict=True))
+        passed = sum(times for (lost, won), times in seen.items() if share_test(lost, won, allowed)[0] <= level)
+        assert passed <= stats.binom.ppf(0.999, draws, level)
+
+    def test_shows_a_share_that_is_far_higher(self) -> None:
+        no_higher, higher = share_test(40, 0, 8)
+        assert no_higher > 0.99 and higher < 1e-4
+
+    @pytest.mark.parametrize(("allowed", "level", "can"), [(6, 0.0094, False), (7, 0.0094, True), (0, 1.0, True)])
+    def test_knows_what_no_result_could_show(self, allowed: int, level: float, can: bool) -> None:
+        assert can_show_share(allowed, level) is can
 
 
 class TestCorrelation:

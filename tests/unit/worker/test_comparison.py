@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from data.lifetime import spend_alpha
 from data.recipe import Margins
 from worker.comparison import Comparison, Levels, build_comparisons
 from worker.paired_scores import InvalidScores, PairedScores, RatedScores
+from worker.wording import explain_margin
 
 
 def build_paired(name: str = "rouge_l", rows: int = 4, weight: float = 1.0) -> PairedScores:
@@ -203,6 +205,33 @@ class TestBuildComparisons:
         assert (reward.summary.wins, reward.summary.losses) == (55, 35)
         same = dataclasses.replace(scores, candidate=scores.production)
         assert compare(same, is_head_usable=True)["reward"].summary.smallest_detectable is None
+
+    @pytest.mark.parametrize(
+        ("clusters", "more", "fewer", "passes", "says"),
+        [
+            (120, 0, 0, True, "in no conversation more, for 120 conversations are too few"),
+            (120, 1, 1, True, "in no conversation more"),
+            (120, 1, 0, False, "in more conversations, and 120 conversations are too few"),
+            (400, 0, 0, True, "no worse than its margin of 0.02 allows"),
+            (400, 1, 0, False, "not shown to stay within its margin of 0.02"),
+            (900, 3, 0, True, "no worse than its margin of 0.02 allows"),
+            (400, 40, 0, False, "worse than its margin of 0.02 allows"),
+        ],
+    )
+    def test_counts_what_the_filter_stops(self, clusters: int, more: int, fewer: int, passes: bool, says: str) -> None:
+        gains = np.array([-1.0] * more + [1.0] * fewer + [0.0] * (clusters - more - fewer))
+        paired = PairedScores(
+            name="filtered",
+            candidate=np.maximum(-gains, 0),
+            production=np.maximum(gains, 0),
+            cluster=np.arange(clusters).astype(np.str_),
+            weight=np.ones(clusters),
+            higher_is_better=False,
+        )
+        levels = Levels(alpha=spend_alpha(1), noninferiority=spend_alpha(1))
+        found = {c.name: c for c in build_comparisons([paired], None, Margins(), levels)}["filtered"]
+        assert (not found.is_unproven and not found.is_refused) is passes
+        assert says in explain_margin(found).sentence
 
     def test_names_whose_scores_are_broken(self) -> None:
         scores = build_paired()
