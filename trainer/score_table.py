@@ -1,7 +1,8 @@
 """The score table: long format, a line for each metric and hold-out row, all models beside each other.
 
 Columns: metric, row_id, cluster, weight, is_up, candidate, production, anchor, previous, rater, created_at_s and
-reference. `weight` is the reply's tokens for `log_perplexity`, else 1. `is_up` and `rater` are of `rating_score` rows.
+reference. `weight` is the reply's tokens for `log_perplexity`, else 1. `is_up` is of `rating_score` rows. `rater` is
+who rated, or whose correction or liked reply is the reference; empty for experts' references, who are chosen people.
 `anchor` and `previous` are not a number where there is no such model or it was not asked. `reference` is what the
 references have, for `reply_words` alone, and not a number where none was written to be imitated. Units are in
 `METRICS`.
@@ -10,8 +11,9 @@ references have, for `reply_words` alone, and not a number where none was writte
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,20 +47,30 @@ class _Rows:
     row_ids: list[str]
     clusters: list[str]
     created_at_s: list[float]
+    raters: list[str | None]
 
     @classmethod
     def of(cls, rows: Sequence[PoolRow]) -> _Rows:
-        return cls([r.row_id for r in rows], [r.cluster for r in rows], [r.created_at_s for r in rows])
+        times, raters = [r.created_at_s for r in rows], [_find_author(r) for r in rows]
+        return cls([r.row_id for r in rows], [r.cluster for r in rows], times, raters)
+
+    @classmethod
+    def of_prompts(cls, rows: Sequence[PoolRow]) -> _Rows:
+        """Of rows whose prompt alone counts: whose thumb it had is in the reward head."""
+        return replace(cls.of(rows), raters=[None] * len(rows))
 
     @classmethod
     def of_clusters(cls, rows: Sequence[PoolRow]) -> _Rows:
         """The first row of each cluster, in the order of the sorted labels; its time is that of the newest row."""
         first = {row.cluster: row for row in reversed(rows)}
         newest: dict[str, float] = {}
+        raters: defaultdict[str, set[str | None]] = defaultdict(set)
         for row in rows:
             newest[row.cluster] = max(newest.get(row.cluster, row.created_at_s), row.created_at_s)
+            raters[row.cluster].add(_find_author(row))
         labels = np.unique(np.array([row.cluster for row in rows], dtype=str)).tolist()
-        return cls([first[label].row_id for label in labels], labels, [newest[label] for label in labels])
+        own = [next(iter(raters[label])) if len(raters[label]) == 1 else None for label in labels]
+        return cls([first[label].row_id for label in labels], labels, [newest[label] for label in labels], own)
 
 
 def build_score_table(holdout: Holdout, prompts: Sequence[PoolRow], readings: Mapping[str, Reading]) -> pd.DataFrame:
@@ -70,7 +82,7 @@ def build_score_table(holdout: Holdout, prompts: Sequence[PoolRow], readings: Ma
     """
     references, clusters = _Rows.of(holdout.references), _Rows.of_clusters(holdout.references)
     tokens = readings["candidate"]["tokens"].tolist()
-    tables = [_build(REWARD, _Rows.of(prompts), readings)] if REWARD in readings["candidate"] else []
+    tables = [_build(REWARD, _Rows.of_prompts(prompts), readings)] if REWARD in readings["candidate"] else []
     tables.append(_build(LOG_PERPLEXITY, references, readings, tokens))
     tables.extend(_build(name, references, readings) for name in REPLY_METRICS)
     tables.extend(_build(name, clusters, readings) for name in CORPUS_METRICS)
@@ -99,6 +111,11 @@ def read_scores(answers: Answers, base: Answers | None) -> dict[str, FloatArray]
     return scores
 
 
+def _find_author(row: PoolRow) -> str | None:
+    """Whose row it is; None where nobody rated it, or an expert did."""
+    return None if row.is_expert else row.rater
+
+
 def _measure_references(holdout: Holdout) -> FloatArray:
     """Words of the replies that were written to be imitated; served ones that stand in for them set no length."""
     return np.array(
@@ -122,7 +139,7 @@ def _build(
         "weight": weights or [1.0] * count,
         "is_up": pd.array([None] * count, dtype="boolean"),
         **{role: _find_numbers(readings.get(role), metric, count) for role in ROLES},
-        "rater": pd.array([None] * count, dtype="string"),
+        "rater": pd.array(rows.raters, dtype="string"),
         "created_at_s": rows.created_at_s,
     }
     return pd.DataFrame(columns)

@@ -17,7 +17,7 @@ from scipy import stats
 from data import auc, statistics
 from data.arrays import FloatArray
 from data.recipe import Margins, measure_length_room
-from worker.paired_scores import PairedScores, RatedScores, build_empty_scores
+from worker.paired_scores import PairedScores, RatedScores, build_empty_scores, select_rows
 
 MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
 MIN_CLUSTERS_TO_REFUSE = 30
@@ -348,8 +348,14 @@ def _make_room(paired: PairedScores, mean: float, margin: float | None, levels: 
         return RareRoom(margin, level=levels.noninferiority)
     if margin is None or paired.name != _LENGTH:
         return None if margin is None else Room(margin)
-    references = None if paired.reference is None else _average(paired, paired.reference)
-    return Room(*measure_length_room(margin, mean, references))
+    return Room(*measure_length_room(margin, mean, _measure_references(paired)))
+
+
+def _measure_references(paired: PairedScores) -> float | None:
+    """Mean words of the references that set a length; served replies that stand in for others set none."""
+    if paired.reference is None or not (known := np.isfinite(paired.reference)).any():
+        return None
+    return _average(select_rows(paired, known), paired.reference[known])
 
 
 def _compare_ratings(rated: RatedScores, margin: float, levels: Levels) -> Comparison:

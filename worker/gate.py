@@ -21,6 +21,7 @@ from data.recipe import Margins
 from data.vocabulary import Verdict
 from worker.comparison import (
     BALANCED_LEVEL,
+    CORE,
     MIN_CLUSTERS_TO_DECIDE,
     MIN_CLUSTERS_TO_REFUSE,
     RATING_AUC,
@@ -31,7 +32,7 @@ from worker.comparison import (
     build_comparisons,
 )
 from worker.evidence import Evidence
-from worker.paired_scores import InvalidScores, PairedScores, RatedScores, select_rows
+from worker.paired_scores import InvalidScores, PairedScores, RatedScores, Scores, select_rows
 from worker.reuse import MIN_FRESH_CLUSTERS, Reuse, guard_reuse
 from worker.safety_verdict import SafetyVerdict, judge_safety
 from worker.slices import WorseSlice, find_worse_slices
@@ -260,12 +261,12 @@ def _list_missing(evidence: Evidence) -> list[Reason]:
 
 
 def _list_deciding_raters(reuse: Reuse, margins: Margins, levels: Levels, evidence: Evidence) -> list[str]:
-    """The raters without whom the candidate would not pass: their rated replies and their part in the reward head."""
+    """The raters without whom the candidate would not pass.
+
+    What is left out of each are the rated replies, the references that are theirs and their part in the reward head.
+    """
     left_out = {item.rater: item.reward for item in evidence.left_out}
-    counts: Counter[str] = Counter()
-    if reuse.rated is not None and reuse.rated.rater is not None:
-        counts.update(str(rater) for rater in reuse.rated.rater if rater)
-    raters = [rater for rater, _ in counts.most_common()]
+    raters = [rater for rater, _ in _count_raters(reuse).most_common()]
     raters = [*left_out, *(rater for rater in raters if rater not in left_out)][: max(_MAX_RATERS, len(left_out))]
     deciding = []
     for rater in raters:
@@ -274,12 +275,23 @@ def _list_deciding_raters(reuse: Reuse, margins: Margins, levels: Levels, eviden
             known = np.concatenate([np.empty(0, dtype=str), *(s.cluster for s in scores if s.name == REWARD)])
             reward = select_rows(left_out[rater], np.isin(left_out[rater].cluster, known))
             scores = [reward if paired.name == REWARD else paired for paired in scores]
-        if rated is not None and rated.rater is not None:
-            rated = select_rows(rated, rated.rater != rater)
+        scores = [_leave_out(paired, rater) for paired in scores]
+        rated = None if rated is None else _leave_out(rated, rater)
         tests = _test(scores, rated, margins, levels, evidence)
         if tests.is_refused or tests.p > levels.alpha:
             deciding.append(rater)
     return deciding
+
+
+def _count_raters(reuse: Reuse) -> Counter[str]:
+    """How many rated replies and references are each rater's."""
+    references = next((paired for paired in reuse.scores if paired.name == CORE[0]), None)
+    columns = [table.rater for table in (reuse.rated, references) if table is not None and table.rater is not None]
+    return Counter(str(rater) for column in columns for rater in column if rater)
+
+
+def _leave_out(scores: Scores, rater: str) -> Scores:
+    return scores if scores.rater is None else select_rows(scores, scores.rater != rater)
 
 
 def _explain(

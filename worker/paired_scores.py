@@ -55,7 +55,10 @@ class PairedScores(_Columns):
         previous: scores of production's predecessor, not a number where unknown; None where there is none.
         row_id: of the pool; None where it is not known.
         created_at_s: when the row came into the pool, seconds since 1970; None where it is not known.
-        reference: words of the reference replies, for `reply_words` alone; None where they set no length.
+        rater: whose correction or liked reply is the reference, empty where it is nobody's or an expert's; None where
+            that is known of none.
+        reference: words of the reference replies, for `reply_words` alone, not a number where one sets no length; None
+            where none does.
     """
 
     name: str
@@ -69,6 +72,7 @@ class PairedScores(_Columns):
     row_id: LabelArray | None = None
     created_at_s: FloatArray | None = None
     reference: FloatArray | None = None
+    rater: LabelArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together, and weights that no mean can use."""

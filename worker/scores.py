@@ -57,6 +57,7 @@ def _build_paired(name: str, rows: pd.DataFrame) -> PairedScores:
         reference=_find_numbers(rows, "reference"),
         row_id=rows["row_id"].to_numpy(dtype=np.str_),
         created_at_s=_find_numbers(rows, "created_at_s"),
+        rater=_find_raters(rows),
     )
 
 

@@ -207,7 +207,8 @@ def explain_safety(safety: SafetyVerdict, alpha: float) -> list[Reason]:
 def explain_rater(rater: str) -> Reason:
     """That one rater's rows decide."""
     sentence = (
-        f"Without the ratings of rater {shorten_rater(rater)} it would not be promoted; no one person may decide."
+        f"Without the ratings and corrections of rater {shorten_rater(rater)} it would not be promoted; "
+        "no one person may decide."
     )
     return Reason(None, "rater", None, sentence)
 

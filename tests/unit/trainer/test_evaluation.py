@@ -23,6 +23,7 @@ from trainer.safety_evaluation import select_safety_items
 from trainer.score_table import METRICS, build_score_table
 
 RATED = 40  # conversations, one rated reply in each
+STAND_INS = RATED // 2  # liked replies, which are references beside few examples
 RATERS = 4
 RECIPE = build_recipe(reply_tokens=4, safety_items=5)
 
@@ -91,7 +92,7 @@ def first(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evalua
 
 
 def test_leaves_out_what_is_too_long_for_the_model(first: Evaluated) -> None:
-    assert (len(first.evaluation.holdout.references), first.evaluation.holdout.too_long) == (5, 1)
+    assert (len(first.evaluation.holdout.references), first.evaluation.holdout.too_long) == (5 + STAND_INS, 1)
 
 
 class TestScores:
@@ -99,8 +100,9 @@ class TestScores:
         table = first.read("scores")
         counts = table.groupby("metric").size().to_dict()
         prompts = 4 + RATED  # two of the five examples ask the same
-        of_rows = dict.fromkeys(("log_perplexity", *REPLY_METRICS), 5)
-        assert counts == of_rows | dict.fromkeys(CORPUS_METRICS, 3) | {"rating_score": RATED, "reward": prompts}
+        of_rows = dict.fromkeys(("log_perplexity", *REPLY_METRICS), 5 + STAND_INS)
+        of_conversations = dict.fromkeys(CORPUS_METRICS, 3 + STAND_INS)
+        assert counts == of_rows | of_conversations | {"rating_score": RATED, "reward": prompts}
         assert counts.keys() == METRICS.keys()
         assert np.isfinite(table[["candidate", "production", "anchor", "weight"]].to_numpy(dtype=float)).all()
         asked = table[table["previous"].notna()]["metric"]
@@ -111,19 +113,36 @@ class TestScores:
         table = first.read("scores")
         rated = table[table["metric"] == "rating_score"]
         assert rated["is_up"].sum() == RATED / 2 and set(rated["rater"]) == {f"rater-{n}" for n in range(RATERS)}
-        assert table[table["metric"] != "rating_score"][["is_up", "rater"]].isna().all(axis=None)
-        corpus = table[table["metric"] == "corpus_bleu"].set_index("cluster")["created_at_s"]
-        assert corpus.to_dict() == {"conversation:0": 101.0, "conversation:1": 103.0, "conversation:2": 104.0}
+        assert table[table["metric"] != "rating_score"]["is_up"].isna().all()
+        corpus = table[table["metric"] == "corpus_bleu"].set_index("cluster")["created_at_s"].to_dict()
+        of_examples = {cluster: corpus[cluster] for cluster in (f"conversation:{n}" for n in range(3))}
+        assert of_examples == {"conversation:0": 101.0, "conversation:1": 103.0, "conversation:2": 104.0}
 
     def test_knows_how_long_the_references_are(self, first: Evaluated) -> None:
         table = first.read("scores")
-        assert table[table["metric"] == "reply_words"]["reference"].tolist() == [5.0] * 5
+        words = table[table["metric"] == "reply_words"]
+        assert words["reference"].dropna().tolist() == [5.0] * 5 and len(words) == 5 + STAND_INS
         assert table[table["metric"] != "reply_words"]["reference"].isna().all()
 
     def test_a_served_reply_that_stands_in_sets_no_length(self) -> None:
         served = build_row(1, "Tell me more about it.", Rating.UP, split=Split.HOLDOUT).row
         table = build_score_table(Holdout([served], []), [], {"candidate": {"tokens": np.ones(1)}, "production": {}})
         assert table["reference"].isna().all()
+
+    def test_knows_whose_a_reference_is(self) -> None:
+        item = build_row(1, "Tell me more.", Rating.UP, split=Split.HOLDOUT).row
+        rows = [
+            replace(item, rater="ann"),
+            replace(item, row_id="row:2", rater="reviewer:1", is_expert=True),
+            replace(item, row_id="row:3", rater="bob", cluster="conversation:bob"),
+            replace(item, row_id="row:4", rater="bob", cluster="conversation:bob"),
+        ]
+        readings = {"candidate": {"tokens": np.ones(4), "reward": np.ones(4)}, "production": {}}
+        table = build_score_table(Holdout(rows, []), rows, readings)
+        by_metric = {name: lines["rater"].fillna("").tolist() for name, lines in table.groupby("metric")}
+        assert by_metric["log_perplexity"] == ["ann", "", "bob", "bob"]
+        assert by_metric["distinct_2"] == ["", "bob"]  # one line for each conversation
+        assert by_metric["reward"] == [""] * 4
 
     def test_rewards_are_chances(self, first: Evaluated) -> None:
         rewards = first.read("scores").query("metric == 'reward'")[["candidate", "production", "anchor", "previous"]]

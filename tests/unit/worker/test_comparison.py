@@ -180,6 +180,14 @@ class TestBuildComparisons:
             assert (max(verdict.p_noninferior, verdict.p_noninferior_anchor) <= 0.06) is (length in allowed)
             assert verdict.margin == verdict.anchor_margin
 
+    @pytest.mark.parametrize("written", [0, 30])
+    def test_takes_the_length_of_the_references_that_set_one(self, written: int) -> None:
+        rows = 120
+        reference = np.where(np.arange(rows) < written, 60.0, np.nan)
+        words = dataclasses.replace(build_paired("reply_words", rows=rows), production=np.full(rows, 40.0))
+        found = compare(dataclasses.replace(words, candidate=np.full(rows, 60.0), reference=reference))["reply_words"]
+        assert found.is_refused is (written == 0)
+
     def test_holds_the_ratings_to_the_anchor_too(self) -> None:
         rated = build_rated(20, 20, 40)
         falling = np.arange(40, dtype=np.float64)[::-1]

@@ -168,6 +168,21 @@ class TestRaters:
         nameless = dataclasses.replace(rated, rater=None)
         assert judge(build_table(reward=0.05), nameless).verdict is Verdict.PROMOTE
 
+    def test_nobody_decides_by_the_replies_that_are_imitated(self) -> None:
+        """References are corrections and liked replies: of one person's the candidate knows more, of others' less."""
+        own = np.where(np.arange(300) < 200, "loud", "other").astype(np.str_)
+        table = build_table(clusters=300)
+        nats = table[0]
+        change: FloatArray = np.where(own == "loud", 0.06, -0.03)
+        table[0] = dataclasses.replace(nats, candidate=nats.candidate - change)
+        owned = [dataclasses.replace(paired, rater=own) if paired.name != "reward" else paired for paired in table]
+        decision = judge(owned, head=None)
+        assert decision.verdict is Verdict.NOT_ENOUGH_EVIDENCE
+        assert [reason.test for reason in decision.reasons if reason.test == "rater"] == ["rater"]
+        assert judge(table, head=None).verdict is Verdict.PROMOTE
+        everywhere = [dataclasses.replace(paired, rater=own) for paired in build_table(log_perplexity=0.06)]
+        assert judge(everywhere, head=None).verdict is Verdict.PROMOTE
+
 
 class TestReuse:
     def build(self, clusters: int, fresh: int) -> list[PairedScores]:
