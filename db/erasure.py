@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, cast
@@ -20,9 +18,10 @@ from data.recipe import Recipe
 from data.vocabulary import RunStatus
 from db.base import Base, database_now_s
 from db.models import Completion, Conversation, Erasure, Example, Feedback, Run, Snapshot, SnapshotRow, Version
+from db.pseudonyms import hash_name, make_salt
+from db.raters import forget_rater
 from db.runs import create_run, find_active_run, get_run, request_cancel
 
-_SALT_BYTES = 16
 _IDS_PER_QUERY = 5000
 _ORIGINS: dict[str, InstrumentedAttribute[Any]] = {  # which id a row id names
     "example": Example.id,
@@ -35,6 +34,8 @@ _ORIGINS: dict[str, InstrumentedAttribute[Any]] = {  # which id a row id names
 def erase_end_user(session: Session, user: str) -> Erasure:
     """Erase whom clients call `user`: their conversations, all that was said of these, and what they said of others.
 
+    An exclusion of theirs holds on, without the name and the reason; see `db.raters.forget_rater`.
+
     Returns:
         The receipt; an empty one for a user who was erased before and has not come back.
 
@@ -45,10 +46,11 @@ def erase_end_user(session: Session, user: str) -> Erasure:
     _lock(session, user)
     run_ids = _list_run_ids(session, user)
     counts = _delete_rows(session, user)
-    if not any(counts.values()) and not _was_erased(session, user):
+    was_excluded = forget_rater(session, user)
+    if not any(counts.values()) and not was_excluded and not _was_erased(session, user):
         raise NotFound("Nothing is stored of such an end user; check the name.")
-    salt = secrets.token_hex(_SALT_BYTES)
-    erasure = Erasure(salt=salt, end_user_sha256=_hash(salt, user), counts=counts, marked_versions=[], run_ids=[])
+    salt = make_salt()
+    erasure = Erasure(salt=salt, end_user_sha256=hash_name(salt, user), counts=counts, marked_versions=[], run_ids=[])
     session.add(erasure)
     _forget_in_runs(session, erasure, run_ids)
     _plan_retrain(session, erasure, active)
@@ -209,8 +211,4 @@ def _find_or_queue_retrain(session: Session) -> str:
 
 def _was_erased(session: Session, user: str) -> bool:
     hashes = session.execute(select(Erasure.salt, Erasure.end_user_sha256))
-    return any(_hash(salt, user) == end_user_sha256 for salt, end_user_sha256 in hashes)
-
-
-def _hash(salt: str, user: str) -> str:
-    return hashlib.sha256(f"{salt}\n{user}".encode()).hexdigest()
+    return any(hash_name(salt, user) == end_user_sha256 for salt, end_user_sha256 in hashes)

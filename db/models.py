@@ -336,8 +336,8 @@ class RaterExclusion(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=partial(new_id, "exclusion"))
-    rater: Mapped[str]
-    reason: Mapped[str]
+    rater: Mapped[str]  # the name, or its pseudonym once the rater was erased: see db/pseudonyms.py
+    reason: Mapped[str]  # empty once the rater was erased
     actor: Mapped[str]
     marked_versions: Mapped[list[int]] = mapped_column(JSON)  # whose snapshots held rows of the rater
     interrupted_run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))  # it was drawing on them

@@ -50,7 +50,7 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
     said = (Feedback.id, Feedback.rating, Feedback.correction, Feedback.rater, Feedback.created_at_s, is_expert)
     served = (Completion.messages, Completion.reply, Completion.finish_reason, Completion.conversation_id)
     rated = select(*said, *served).join(Completion, Completion.id == Feedback.completion_id)
-    rated = rated.where(~is_excluded(Feedback.rater), Completion.is_crisis.is_(False))
+    rated = rated.where(~is_excluded(session, Feedback.rater), Completion.is_crisis.is_(False))
     rated = rated.order_by(is_expert.desc(), Feedback.id)
     for given in session.execute(rated, execution_options=_BY_CHUNKS):
         row = PoolRow(
@@ -76,7 +76,7 @@ def _build_feedback_rows(session: Session) -> Iterator[PoolRow]:
 def _build_unrated_rows(session: Session, limit: int) -> Iterator[PoolRow]:
     """Whole replies only: not what a client broke off, nor what the crisis layer or a filter had a hand in."""
     is_in = and_(Conversation.key_id == Completion.key_id, Conversation.id == Completion.conversation_id)
-    of_excluded = exists().where(is_in, is_excluded(Conversation.end_user))
+    of_excluded = exists().where(is_in, is_excluded(session, Conversation.end_user))
     unrated = select(Completion).where(
         ~of_excluded,
         ~exists().where(Feedback.completion_id == Completion.id),

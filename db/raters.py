@@ -1,6 +1,12 @@
-"""Raters: how far they agree with experts and others, and the exclusion of one, after which a run goes without."""
+"""Raters: how far they agree with experts and others, and the exclusion of one, after which a run goes without.
+
+An exclusion outlives the erasure of its rater: then it holds a pseudonym instead of the name, and every look-up takes
+both.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -12,20 +18,35 @@ from data.vocabulary import RunStatus
 from db.base import database_now_s
 from db.inserts import insert_or_none
 from db.models import Completion, Conversation, Feedback, RaterExclusion, Run, Snapshot, SnapshotRow, Version
+from db.pseudonyms import PREFIX, is_pseudonym_of, make_pseudonym
 from db.runs import create_run, find_active_run, get_run, request_cancel
 
+NameColumn = InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
+
 _IN_FORCE = RaterExclusion.admitted_at_s.is_(None)
+_HOLDS_PSEUDONYM = RaterExclusion.rater.startswith(PREFIX)
 
 
-def is_excluded(rater: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+def is_excluded(session: Session, rater: NameColumn) -> ColumnElement[bool]:
     """That an exclusion of the rater whom this column names is in force."""
-    return exists().where(RaterExclusion.rater == rater, _IN_FORCE)
+    by_name = exists().where(RaterExclusion.rater == rater, _IN_FORCE)
+    returned = _list_returned(session, rater)
+    return or_(by_name, rater.in_(returned)) if returned else by_name
+
+
+def _list_returned(session: Session, rater: NameColumn) -> list[str]:
+    """The names in this column of raters who were excluded, then erased, and came back."""
+    kept = session.scalars(select(RaterExclusion.rater).where(_IN_FORCE, _HOLDS_PSEUDONYM)).all()
+    if not kept:
+        return []
+    names = session.scalars(select(rater).where(rater.is_not(None)).distinct())
+    return [str(name) for name in names if any(is_pseudonym_of(pseudonym, str(name)) for pseudonym in kept)]
 
 
 def weigh_all_raters(session: Session) -> dict[str, RaterWeight]:
     """The weight of each rater who is no expert, from all feedback but that of excluded raters."""
     given = select(Feedback.completion_id, Feedback.rater, Feedback.rating, Feedback.rater_kind)
-    rows = session.execute(given.where(~is_excluded(Feedback.rater)))
+    rows = session.execute(given.where(~is_excluded(session, Feedback.rater)))
     return weigh_raters(Label(item, rater, rating, kind == "reviewer") for item, rater, rating, kind in rows)
 
 
@@ -39,9 +60,11 @@ def exclude_rater(session: Session, rater: str, reason: str, actor: str) -> Rate
         NotFound: no such rater has rated, nor chatted.
         Conflict: the rater is excluded already.
     """
-    if not _is_known(session, rater):
-        raise NotFound("There is no such rater; `ratchet raters list` shows those who rated.")
     active = session.scalars(select(Run).where(Run.finished_at_s.is_(None)).with_for_update()).one_or_none()
+    if not _lock_known(session, rater):
+        raise NotFound("There is no such rater; `ratchet raters list` shows those who rated.")
+    if _find_in_force(session, rater) is not None:
+        raise Conflict("This rater is excluded already.")
     exclusion = insert_or_none(session, RaterExclusion, rater=rater, reason=reason, actor=actor, marked_versions=[])
     if exclusion is None:
         raise Conflict("This rater is excluded already.")
@@ -64,14 +87,25 @@ def admit_rater(session: Session, rater: str, actor: str) -> RaterExclusion:
     Raises:
         NotFound: the rater is not excluded.
     """
-    in_force = select(RaterExclusion).where(RaterExclusion.rater == rater, _IN_FORCE).with_for_update()
-    exclusion = session.scalars(in_force).one_or_none()
+    exclusion = _find_in_force(session, rater)
     if exclusion is None:
         raise NotFound("This rater is not excluded; `ratchet raters list` shows who is.")
     exclusion.admitted_at_s = session.scalar(select(database_now_s()))
     exclusion.admitted_by = actor
     session.flush()
     return exclusion
+
+
+def forget_rater(session: Session, rater: str) -> bool:
+    """Put a pseudonym in the place of the name in all exclusions of the rater, and remove their reasons.
+
+    Those in force stay so. False when there was none that holds the name.
+    """
+    exclusions = session.scalars(select(RaterExclusion).where(RaterExclusion.rater == rater).with_for_update()).all()
+    for exclusion in exclusions:
+        exclusion.rater, exclusion.reason = make_pseudonym(rater), ""
+    session.flush()
+    return bool(exclusions)
 
 
 def settle_exclusions(session: Session) -> list[str]:
@@ -112,6 +146,12 @@ def list_exclusions(session: Session, *, in_force: bool = False) -> list[RaterEx
     return list(session.scalars(wanted.where(_IN_FORCE) if in_force else wanted))
 
 
+def find_exclusion_ids(session: Session, raters: Iterable[str]) -> dict[str, str]:
+    """The id of the exclusion in force of each of these raters who has one."""
+    in_force = list_exclusions(session, in_force=True)
+    return {rater: exclusion.id for rater in raters for exclusion in in_force if _is_of(exclusion, rater)}
+
+
 def count_rated(session: Session) -> tuple[int, int]:
     """How many replies models have served, and how many of them a rater who is no expert has rated."""
     by_model = Completion.version_number.is_not(None)
@@ -122,9 +162,23 @@ def count_rated(session: Session) -> tuple[int, int]:
     return served, session.scalar(rated.where(by_model, Feedback.rater_kind != "reviewer")) or 0
 
 
-def _is_known(session: Session, rater: str) -> bool:
-    rated = session.scalar(select(exists().where(Feedback.rater == rater)))
-    return bool(rated or session.scalar(select(exists().where(Conversation.end_user == rater))))
+def _find_in_force(session: Session, rater: str) -> RaterExclusion | None:
+    """The exclusion of the rater that is in force, locked."""
+    may_be = or_(RaterExclusion.rater == rater, _HOLDS_PSEUDONYM)
+    found = session.scalars(select(RaterExclusion).where(may_be, _IN_FORCE).with_for_update()).all()
+    return next((exclusion for exclusion in found if _is_of(exclusion, rater)), None)
+
+
+def _is_of(exclusion: RaterExclusion, rater: str) -> bool:
+    return exclusion.rater == rater or is_pseudonym_of(exclusion.rater, rater)
+
+
+def _lock_known(session: Session, rater: str) -> bool:
+    """Whether the rater has rated or chatted; an erasure now has to wait, and so finds what is written of the name."""
+    rated = select(Feedback.id).where(Feedback.rater == rater)
+    chatted = select(Conversation.id).where(Conversation.end_user == rater)
+    locks = (rows.limit(1).with_for_update(read=True) for rows in (rated, chatted))
+    return any(session.scalars(lock).first() is not None for lock in locks)
 
 
 def _select_run_ids(rater: str) -> Select[str]:

@@ -16,7 +16,14 @@ from data.raters import RaterWeight
 from db import models
 from db.overview import RaterCount, list_raters
 from db.promotions import find_latest_promotion
-from db.raters import admit_rater, exclude_rater, get_exclusion, list_exclusions, weigh_all_raters
+from db.raters import (
+    admit_rater,
+    exclude_rater,
+    find_exclusion_ids,
+    get_exclusion,
+    list_exclusions,
+    weigh_all_raters,
+)
 from db.runs import get_run
 
 router = APIRouter(tags=["admin"], responses=describe_problems(401, 403, 503))
@@ -27,8 +34,8 @@ def list_all_raters(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=
     """The raters with the most ratings, these first, with their weights and exclusions."""
     with services.database.reading() as session:
         weights = weigh_all_raters(session)
-        excluded = {item.rater: item.id for item in list_exclusions(session, in_force=True)}
         counts = list_raters(session, limit)
+        excluded = find_exclusion_ids(session, [count.rater for count in counts])
     return Listing[Rater](data=[_describe(item, weights, excluded) for item in counts])
 
 

@@ -46,8 +46,8 @@ class RaterExclusion(Schema):
     )
 
     id: str
-    rater: str
-    reason: str
+    rater: str = Field(description="The name; once the rater was erased, `erased:` and a salted hash of it.")
+    reason: str = Field(description="Empty once the rater was erased.")
     actor: str = Field(description="The key, or the command line, that excluded the rater.")
     marked_versions: list[int] = Field(description="Versions whose snapshots held rows of the rater.")
     in_service: list[int] = Field(description="The marked versions that are in production; none when all is done.")

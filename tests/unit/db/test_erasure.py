@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from data.errors import NotFound
@@ -22,6 +24,7 @@ from db.examples import add_examples
 from db.feedback import FeedbackValues, put_feedback
 from db.models import Completion, Conversation, Feedback, SnapshotRow
 from db.pool import list_pool_rows
+from db.raters import admit_rater, exclude_rater, list_exclusions
 from db.runs import claim_run, create_run, finish_run, get_run, set_status
 from db.session import Database
 from db.versions import get_version, register_version
@@ -179,6 +182,48 @@ class TestEraseEndUser:
             erasure = erase_end_user(session, "ann")
         assert "ann" not in str(vars(erasure))
         assert len(erasure.end_user_sha256) == 64
+
+    def test_takes_name_and_reason_from_every_exclusion(self, with_rows: Database) -> None:
+        with with_rows.transaction() as session:
+            exclude_rater(session, "ann", "Ann pushes.", "key-1")
+            admit_rater(session, "ann", "key-1")
+            exclude_rater(session, "ann", "Ann pushes again.", "key-1")
+            exclude_rater(session, "bob", "Bob pushes.", "key-1")
+        with with_rows.transaction() as session:
+            erase_end_user(session, "ann")
+        with with_rows.reading() as session:
+            bob, *of_ann = sorted(list_exclusions(session), key=lambda row: row.rater)
+        assert (bob.rater, bob.reason) == ("bob", "Bob pushes.")
+        assert len({row.rater for row in of_ann}) == 2  # nothing links the two
+        for row in of_ann:
+            assert row.rater.startswith("erased:")
+            assert (row.reason, row.actor) == ("", "key-1")
+
+    def test_finds_someone_of_whom_only_an_exclusion_is_left(self, with_rows: Database) -> None:
+        with with_rows.transaction() as session:
+            exclude_rater(session, "ann", "Ann pushes.", "key-1")
+            erase_end_user(session, "bob")
+            for model in (Feedback, Completion, Conversation):  # as retention does in time
+                session.execute(delete(model))
+        with with_rows.transaction() as session:
+            erasure = erase_end_user(session, "ann")
+            assert not any(erasure.counts.values())
+            assert [row.reason for row in list_exclusions(session)] == [""]
+
+    def test_waits_for_an_exclusion_that_is_being_written(self, with_rows: Database) -> None:
+        def erase() -> None:
+            with with_rows.transaction() as session:
+                erase_end_user(session, "ann")
+
+        with ThreadPoolExecutor(1) as thread:
+            with with_rows.transaction() as session:
+                exclude_rater(session, "ann", "Ann pushes.", "key-1")
+                erasing = thread.submit(erase)
+                wait([erasing], timeout=0.5)
+                assert not erasing.done()
+            erasing.result()
+        with with_rows.reading() as session:
+            assert [row.reason for row in list_exclusions(session)] == [""]
 
     def test_the_second_receipt_is_empty(self, with_rows: Database) -> None:
         with with_rows.transaction() as session:

@@ -6,12 +6,14 @@ import pytest
 
 from data.errors import Conflict, NotFound
 from data.vocabulary import Rating, RunStatus
+from db.erasure import erase_end_user
 from db.feedback import FeedbackValues, put_feedback
 from db.pool import list_pool_rows
 from db.raters import (
     admit_rater,
     count_rated,
     exclude_rater,
+    find_exclusion_ids,
     get_exclusion,
     list_exclusions,
     settle_exclusions,
@@ -97,6 +99,48 @@ class TestExcludeRater:
             row = get_exclusion(session, exclusion_id)
             assert (row.interrupted_run_id, get_run(session, str(row.retrain_run_id)).trigger) == (run_id, "exclusion")
             assert settle_exclusions(session) == []
+
+
+class TestErasedRater:
+    """Bob was excluded and then erased, and has rated and chatted again under the same name."""
+
+    @pytest.fixture
+    def returned(self, rated: Database) -> Database:
+        exclude(rated)
+        with rated.transaction() as session:
+            erase_end_user(session, "bob")
+        with rated.transaction() as session:
+            number = add_trained_version(session).number
+            key_id = add_client(session)
+            reply = add_completion(session, key_id, end_user="ann")
+            add_completion(session, key_id, end_user="bob", version_number=number)
+            for rater in ("bob", "eve"):
+                put_feedback(session, reply.id, rater, LIKED)
+        return rated
+
+    def test_is_still_left_out(self, returned: Database) -> None:
+        with returned.reading() as session:
+            rows = list_pool_rows(session, unrated=9)
+            assert {row.rater for row in rows} == {"ann", "eve"}
+            assert set(weigh_all_raters(session)) == {"ann", "eve"}
+            (exclusion,) = list_exclusions(session, in_force=True)
+            assert find_exclusion_ids(session, ["ann", "bob", "eve"]) == {"bob": exclusion.id}
+
+    def test_cannot_be_excluded_twice(self, returned: Database) -> None:
+        with pytest.raises(Conflict), returned.transaction() as session:
+            exclude_rater(session, "bob", "x", "key-1")
+
+    def test_can_be_admitted(self, returned: Database) -> None:
+        with returned.transaction() as session:
+            assert admit_rater(session, "bob", "key-2").reason == ""
+        with returned.reading() as session:
+            rows = list_pool_rows(session, unrated=9)
+            assert {row.rater for row in rows} == {"ann", "bob", "eve", None}  # None: the unrated reply to Bob
+
+    def test_a_name_that_looks_like_a_hash_is_a_name(self, returned: Database) -> None:
+        with returned.reading() as session:
+            kept = list_exclusions(session)[0].rater
+            assert find_exclusion_ids(session, ["erased:", "erased:a:b", kept.upper()]) == {}
 
 
 class TestMissing:

@@ -19,6 +19,7 @@ from db.erasure import erase_end_user, get_erasure
 from db.feedback import FeedbackValues, put_feedback
 from db.models import Erasure
 from db.pool import list_pool_rows
+from db.raters import exclude_rater
 from db.runs import claim_run, create_run, finish_run, get_run
 from db.session import Database
 from db.snapshots import save_snapshot_rows
@@ -140,6 +141,16 @@ class TestContinueErasures:
         assert b"parrot" in (settings.var / "ratchet.db").read_bytes()
         kept = {path.name for path in (settings.runs / run_id / "attempt-1").iterdir()}
         assert kept == {"artifact", "run.json", "metrics.jsonl"}
+
+    def test_no_byte_of_an_exclusion_is_left(self, database: Database, settings: Settings) -> None:
+        add_rows(database)
+        with database.transaction() as session:
+            exclude_rater(session, USER, f"{CANARY} pushes.", "key-1")
+        erasure_id = erase(database)
+        for _ in range(2):
+            sweep_runs(database, settings)
+        assert read(database, erasure_id).finished_at_s is not None
+        assert list_files_with_canary(settings.var) == set()
 
     def test_removes_what_a_late_process_wrote(self, database: Database, settings: Settings) -> None:
         add_rows(database)

@@ -45,6 +45,19 @@ class TestRaters:
         listed = live.http.get("/v1/admin/rater-exclusions", headers=live.callers.admin).json()["data"]
         assert [item["id"] for item in listed] == [receipt["id"]]
 
+    def test_an_exclusion_outlives_the_erasure_without_the_name(self, live: Live) -> None:
+        rate(live)
+        exclusion_id = post(live, "exclude", reason="Pushes a name.").json()["id"]
+        erase = f"/v1/admin/end-users/{quote(USER, safe='')}"
+        assert live.http.delete(erase, headers=live.callers.admin).status_code == 202
+        (listed,) = live.http.get("/v1/admin/rater-exclusions", headers=live.callers.admin).json()["data"]
+        assert (listed["id"], listed["reason"], listed["admitted_at_s"]) == (exclusion_id, "", None)
+        assert USER not in str(listed)
+        rate(live)  # who comes back is the same to us
+        assert read_rater(live)["exclusion_id"] == exclusion_id
+        assert post(live, "admit").json()["id"] == exclusion_id
+        assert read_rater(live)["exclusion_id"] is None
+
     def test_strangers_and_empty_reasons_are_refused(self, live: Live) -> None:
         assert post(live, "exclude", reason="Why not.").status_code == 404
         assert post(live, "admit").status_code == 404
