@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from data.vocabulary import RunStatus
+from data.vocabulary import JUDGED_STATUSES, RunStatus
 from db import runs
 from db.evaluations import find_evaluation
 from db.models import Run
@@ -16,7 +16,6 @@ from db.session import Database
 from settings import get_settings
 
 _POLL_S = 0.5
-_JUDGED = (RunStatus.SUCCEEDED, RunStatus.REFUSED, RunStatus.SKIPPED)
 
 
 def await_run(console: Console, database: Database, run_id: str) -> int:
@@ -29,10 +28,10 @@ def await_run(console: Console, database: Database, run_id: str) -> int:
                 break
             bars.show(run.status, run.progress or {})
             time.sleep(_POLL_S)
-        if run.status in _JUDGED:
+        if run.status in JUDGED_STATUSES:
             bars.finish()
     _print_outcome(console, database, run)
-    return 0 if run.status in _JUDGED else 1
+    return 0 if run.status in JUDGED_STATUSES else 1
 
 
 class StageBars:

@@ -52,6 +52,7 @@ class RunStatus(StrEnum):
 ACTIVE_STATUSES = frozenset(
     {RunStatus.QUEUED, RunStatus.COLLECTING, RunStatus.TRAINING, RunStatus.EVALUATING, RunStatus.PROMOTING}
 )
+JUDGED_STATUSES = frozenset({RunStatus.SUCCEEDED, RunStatus.REFUSED, RunStatus.SKIPPED})  # the rows had their say
 
 
 class Verdict(StrEnum):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from data.errors import Conflict, NotFound
-from data.vocabulary import RunStatus
+from data.vocabulary import JUDGED_STATUSES, RunStatus
 from db.base import database_now_s
 from db.errors import LeaseLost
 from db.inserts import insert_or_none
@@ -65,6 +65,12 @@ def list_runs(session: Session, limit: int = 50, before: str | None = None) -> l
 def find_active_run(session: Session) -> Run | None:
     """The one run that has not ended."""
     return session.scalars(select(Run).where(_IS_ACTIVE)).one_or_none()
+
+
+def find_judged_run(session: Session) -> Run | None:
+    """The newest run whose rows were judged, or found too few; not one that failed or was cancelled."""
+    judged = select(Run).where(Run.status.in_(JUDGED_STATUSES)).order_by(Run.created_at_s.desc(), Run.id.desc())
+    return session.scalars(judged.limit(1)).one_or_none()
 
 
 def claim_run(session: Session, run_id: str, owner: str, lease_s: float) -> Run | None:

@@ -11,7 +11,14 @@ from data.errors import Conflict
 from data.recipe import Recipe
 from db.feedback import count_new_ratings
 from db.raters import settle_exclusions
-from db.runs import create_run, fail_exhausted_runs, list_run_ids_to_nudge, list_runs, mark_nudged
+from db.runs import (
+    create_run,
+    fail_exhausted_runs,
+    find_judged_run,
+    list_run_ids_to_nudge,
+    list_runs,
+    mark_nudged,
+)
 from db.schedule import get_schedule
 from db.session import Database
 from settings import Settings
@@ -62,7 +69,10 @@ def _continue_exclusions(database: Database) -> None:
 
 
 def _start_scheduled(database: Database, settings: Settings) -> str | None:
-    """One run a window, if there are enough ratings since the last run; several beats may ask."""
+    """One run a window, if there are enough ratings since the last that was judged; several beats may ask.
+
+    The ratings of a run that failed or was cancelled count again, but no sooner than an interval after it.
+    """
     with database.reading() as session:
         schedule = get_schedule(session, settings.schedule_s, settings.schedule_min_ratings)
     if not schedule.interval_s:
@@ -71,10 +81,10 @@ def _start_scheduled(database: Database, settings: Settings) -> str | None:
     try:
         with database.transaction() as session:
             last = list_runs(session, limit=1)
-            since_s = last[0].created_at_s if last else 0.0
-            if time.time() - since_s < schedule.interval_s:
+            if last and time.time() - last[0].created_at_s < schedule.interval_s:
                 return None
-            if count_new_ratings(session, since_s) < schedule.min_ratings:
+            judged = find_judged_run(session)
+            if count_new_ratings(session, judged.created_at_s if judged else 0.0) < schedule.min_ratings:
                 return None
             return create_run(session, Recipe().to_dict(), "schedule", window_key=window).id
     except Conflict:

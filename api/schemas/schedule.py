@@ -20,7 +20,9 @@ class ScheduleUpdate(Schema):
     interval_s: Annotated[int, Field(ge=0, le=_LONGEST_S), STRICTLY_NUMBER] = Field(
         description="Seconds between runs; 0 for only when asked."
     )
-    min_ratings: Count = Field(description="New ratings since the last run that a run waits for.")
+    min_ratings: Count = Field(
+        description="Ratings that a run waits for, new since the last run that neither failed nor was cancelled."
+    )
     mode: ScheduleMode = Field(description="`approve`: a version that passes waits for an admin to promote it.")
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from data.vocabulary import ACTIVE_STATUSES, Message, PoolRow, Rating, ReviewVerdict, RowKind, RunStatus
+from data.vocabulary import (
+    ACTIVE_STATUSES,
+    JUDGED_STATUSES,
+    Message,
+    PoolRow,
+    Rating,
+    ReviewVerdict,
+    RowKind,
+    RunStatus,
+)
 
 
 class TestRunStatus:
@@ -12,6 +21,9 @@ class TestRunStatus:
     def test_is_active_until_it_has_an_outcome(self, status: RunStatus) -> None:
         outcomes = {"succeeded", "refused", "skipped", "failed", "cancelled"}
         assert status.is_active == (status in ACTIVE_STATUSES) == (status.value not in outcomes)
+
+    def test_what_failed_or_was_cancelled_was_not_judged(self) -> None:
+        assert set(RunStatus) - ACTIVE_STATUSES - JUDGED_STATUSES == {RunStatus.FAILED, RunStatus.CANCELLED}
 
 
 class TestReviewVerdict:
