@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     poll_s: float = Field(default=1.0, gt=0)  # how often the API looks for a moved production pointer
     lease_s: float = Field(default=30.0, gt=0)  # a run whose worker is silent this long may be claimed by another
     tick_s: float = Field(default=10.0, gt=0)  # how often beat sweeps lost nudges and dead runs
-    max_attempts: int = Field(default=3, ge=1)  # a run that died this often is failed
+    max_attempts: int = Field(default=3, ge=1)  # a run that died this often is failed; clean stops do not count
     # The schedule until an admin sets it (`PUT /v1/admin/schedule`).
     schedule_s: float = Field(default=0.0, ge=0)  # seconds between scheduled runs; 0 means only when asked
     schedule_min_ratings: int = Field(default=50, ge=1)  # new ratings that a scheduled run waits for

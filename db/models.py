@@ -189,6 +189,7 @@ class Run(Base):
     trigger: Mapped[Trigger]
     window_key: Mapped[str | None] = mapped_column(unique=True)  # one scheduled run a window
     attempt: Mapped[int] = mapped_column(default=0)  # claims so far; the fencing token
+    stops: Mapped[int] = mapped_column(default=0)  # those that ended as their worker was stopped, and do not count
     lease_owner: Mapped[str | None]
     lease_until_s: Mapped[float | None]
     nudged_at_s: Mapped[float | None]  # when a queue message was last sent

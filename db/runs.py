@@ -101,9 +101,15 @@ def renew_lease(session: Session, run_id: str, attempt: int, lease_s: float, pro
     return "cancel" if run.cancel_requested else "held"
 
 
-def release_lease(session: Session, run_id: str, attempt: int) -> None:
-    """Let another claim the run now; nothing happens when it is no longer held by that attempt."""
-    _update(session, _is_held(run_id, attempt), lease_owner=None, lease_until_s=None)
+def release_lease(session: Session, run_id: str, attempt: int, *, counts: bool = True) -> None:
+    """Let another claim the run now; nothing happens when it is no longer held by that attempt.
+
+    One that does not count, because the worker was stopped, is none of the attempts after which the run is given up.
+    """
+    values: dict[str, Any] = {"lease_owner": None, "lease_until_s": None}
+    if not counts:
+        values["stops"] = Run.stops + 1
+    _update(session, and_(_is_held(run_id, attempt), Run.lease_until_s.is_not(None)), **values)
 
 
 def set_status(session: Session, run_id: str, attempt: int, status: RunStatus, **fields: Any) -> Run:
@@ -167,8 +173,8 @@ def mark_nudged(session: Session, run_id: str) -> None:
 
 
 def fail_exhausted_runs(session: Session, max_attempts: int) -> list[str]:
-    """Fail the runs whose holder fell silent in attempt `max_attempts` or later, and return their ids."""
-    is_exhausted = and_(_IS_ACTIVE, Run.lease_until_s < database_now_s(), Run.attempt >= max_attempts)
+    """Fail the runs whose holder fell silent in attempt `max_attempts` that counts, or later, and return their ids."""
+    is_exhausted = and_(_IS_ACTIVE, Run.lease_until_s < database_now_s(), Run.attempt - Run.stops >= max_attempts)
     reason = f"Given up: the worker fell silent in each of {max_attempts} attempts; its log says why."
     run = _update(session, is_exhausted, **_ending(RunStatus.FAILED, reason))  # at most one run is active
     return [] if run is None else [run.id]

@@ -48,6 +48,12 @@ class Attempt:
     number: int
     recipe: Recipe
     folder: Path
+    stops: int = 0  # attempts before it that ended as their worker was stopped
+
+    @property
+    def tries(self) -> int:
+        """How many attempts count, with this one."""
+        return self.number - self.stops
 
 
 def collect(database_url: str, attempt: Attempt, crisis_memory: Path, check: Callable[[], None]) -> tuple[str, ...]:

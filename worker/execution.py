@@ -93,23 +93,23 @@ def _attempt(
     except RunCancelled as error:
         return Outcome(RunStatus.CANCELLED, error.message)
     except WorkerStopping as error:
-        _release(database, attempt, error.message)
+        _release(database, attempt, error.message, counts=False)
         return None
     except (TrainerKilled, CollectorKilled, StoreUnavailable, OSError) as error:
         reason = _describe(error) if isinstance(error, OSError) else error.message
-        if attempt.number >= settings.max_attempts:
-            return Outcome(RunStatus.FAILED, f"Given up after {attempt.number} attempts: {reason}")
-        _release(database, attempt, reason)
+        if attempt.tries >= settings.max_attempts:
+            return Outcome(RunStatus.FAILED, f"Given up after {attempt.tries} attempts: {reason}")
+        _release(database, attempt, reason, counts=True)
         return None
     except RatchetError as error:
         return Outcome(RunStatus.FAILED, error.message)
 
 
-def _release(database: Database, attempt: Attempt, reason: str) -> None:
+def _release(database: Database, attempt: Attempt, reason: str, *, counts: bool) -> None:
     """Let the next attempt begin now, not at the end of the lease."""
     log.warning("attempt ended", action="run_released", run_id=attempt.run_id, reason=reason)
     with database.transaction() as session:
-        release_lease(session, attempt.run_id, attempt.number)
+        release_lease(session, attempt.run_id, attempt.number, counts=counts)
 
 
 def _describe(error: OSError) -> str:
@@ -124,7 +124,7 @@ def _claim(database: Database, settings: Settings, run_id: str) -> Attempt | Non
         if run is None:
             return None
         folder = settings.runs / run.id / f"attempt-{run.attempt}"
-        return Attempt(run.id, run.attempt, build_recipe(run.recipe), folder.absolute())
+        return Attempt(run.id, run.attempt, build_recipe(run.recipe), folder.absolute(), run.stops)
 
 
 def _finish(database: PatientDatabase, attempt: Attempt, outcome: Outcome) -> bool:

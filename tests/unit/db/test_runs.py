@@ -190,6 +190,15 @@ class TestReleaseLease:
             assert renew_lease(session, run_id, 1, LONG_S, None) == "lost"
         assert claim(database, run_id).attempt == 2
 
+    def test_of_a_stopped_worker_happens_once(self, database: Database, run_id: str) -> None:
+        claim(database, run_id)
+        with database.transaction() as session:
+            for _ in range(2):
+                release_lease(session, run_id, 1, counts=False)
+            assert get_run(session, run_id).stops == 1
+            release_lease(session, run_id, 0, counts=False)
+            assert get_run(session, run_id).stops == 1
+
     def test_does_nothing_for_a_holder_of_the_past(self, database: Database, run_id: str) -> None:
         claim(database, run_id, EXPIRED_S)
         claim(database, run_id)
@@ -309,6 +318,18 @@ class TestFailExhaustedRuns:
             assert run.status is RunStatus.FAILED
             assert run.reason is not None and "2 attempts" in run.reason
             assert fail_exhausted_runs(session, max_attempts=2) == []
+
+    def test_counts_no_attempt_that_ended_as_its_worker_was_stopped(self, database: Database, run_id: str) -> None:
+        for attempt in (1, 2, 3):
+            claim(database, run_id)
+            with database.transaction() as session:
+                release_lease(session, run_id, attempt, counts=False)
+        claim(database, run_id, EXPIRED_S)
+        with database.transaction() as session:
+            assert fail_exhausted_runs(session, max_attempts=2) == []
+        assert claim(database, run_id, EXPIRED_S).attempt == 5  # still a token that no other attempt has
+        with database.transaction() as session:
+            assert fail_exhausted_runs(session, max_attempts=2) == [run_id]
 
     def test_spares_a_run_that_is_held_or_was_released(self, database: Database, run_id: str) -> None:
         claim(database, run_id)
