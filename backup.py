@@ -57,11 +57,13 @@ def write_backup(settings: Settings, file: Path) -> Summary:
 
     Raises:
         Conflict: the file exists already.
-        NotFound: there is no database.
+        NotFound: there is no database, or no folder for the file.
         ArtifactInvalid: an artifact that belongs into it is damaged.
     """
     if file.exists():
         raise Conflict(f"{file} exists already; name another file.")
+    if not file.parent.is_dir():
+        raise NotFound(f"There is no folder {file.parent}; make it, or name another file.")
     if find_revision(settings.database) is None:
         raise NotFound("There is no database to back up; check RATCHET_VAR and RATCHET_DATABASE_URL.")
     partial = file.parent / f".{file.name}-{uuid.uuid4().hex}"

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
+from cli_errors import EXPECTED, describe_error
 from cli_holdout import holdout_app
 from cli_operations import operations_app
 from cli_raters import raters_app
@@ -50,25 +50,14 @@ _WORKER_ANSWER_S = 3.0  # how long `improve --wait` waits for a sign of a worker
 
 
 def main() -> None:
-    """Entry point: errors on purpose become one sentence and exit code 1."""
+    """Entry point: what a person can have caused becomes one sentence and exit code 1."""
     try:
         app()
-    except InvalidDataset as error:
-        errors.print(error.message, style="red", highlight=False)
-        for problem in error.problems:
-            errors.print(f"  {problem}", highlight=False)
-        sys.exit(1)
-    except RatchetError as error:
-        errors.print(error.message, style="red", highlight=False)
-        sys.exit(1)
-    except DBAPIError as error:
-        reason = str(error.orig).splitlines()[0]
-        errors.print(
-            f"The database did not answer as it should ({reason}); run `ratchet db upgrade`, "
-            "or check RATCHET_DATABASE_URL.",
-            style="red",
-            highlight=False,
-        )
+    except EXPECTED as error:
+        sentence, *details = describe_error(error)
+        errors.print(sentence, style="red", highlight=False, markup=False)  # a path may hold brackets
+        for detail in details:
+            errors.print(detail, highlight=False, markup=False)
         sys.exit(1)
 
 
@@ -100,6 +89,8 @@ def api() -> None:
     from api.server import serve
 
     settings = get_settings()
+    with _open_database():
+        pass  # a wrong URL or folder would end in a traceback once the app has it
     serve(create_app(settings), settings)
 
 

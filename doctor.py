@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.base import database_now_s
+from db.errors import DatabaseUrlInvalid
 from db.models import Version
 from db.retention import list_protected
 from db.session import Database, build_url
@@ -91,7 +92,11 @@ def _check_disk(settings: Settings) -> Check:
 
 
 def _check_database(settings: Settings) -> Check:
-    url = build_url(settings.database)
+    try:
+        url = build_url(settings.database)
+    except DatabaseUrlInvalid:
+        detail = "RATCHET_DATABASE_URL is no URL of PostgreSQL or SQLite."
+        return Check("database", "fail", detail, "Write it as postgresql://user:password@host/name, or unset it.")
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         return Check("database", "fail", f"{url.database} does not exist.", "Run `ratchet db upgrade`.")

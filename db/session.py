@@ -9,10 +9,14 @@ from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
+
+from db.errors import DatabaseUrlInvalid
 
 BUSY_TIMEOUT_S = 20  # how long a SQLite transaction waits for another to end
 
+_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite", "postgresql+psycopg"})
 _READ_OPTIONS: dict[str, dict[str, Any]] = {
     "sqlite": {"sqlite_read_only": True},
     "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
@@ -20,10 +24,19 @@ _READ_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def build_url(url: str) -> URL:
-    """The SQLAlchemy URL, with psycopg 3 as the driver of PostgreSQL."""
-    parsed = make_url(url)
+    """The SQLAlchemy URL, with psycopg 3 as the driver of PostgreSQL.
+
+    Raises:
+        DatabaseUrlInvalid: it is none, or one of another database or driver.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:  # the latter where the port is no number
+        raise DatabaseUrlInvalid from error
     if parsed.drivername in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in _DRIVERS:
+        raise DatabaseUrlInvalid
     return parsed
 
 

@@ -113,6 +113,11 @@ class TestWriteBackup:
         with pytest.raises(NotFound):
             write_backup(target, tmp_path / "b.tar")
 
+    def test_a_folder_that_is_missing_is_not_made(self, source: Settings, tmp_path: Path) -> None:
+        with pytest.raises(NotFound, match="There is no folder"):
+            write_backup(source, tmp_path / "missing" / "b.tar")
+        assert not (tmp_path / "missing").exists()
+
     def test_damaged_weights_are_refused_and_leave_no_file(
         self, source: Settings, artifacts: Artifacts, tmp_path: Path
     ) -> None:

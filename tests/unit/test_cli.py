@@ -89,6 +89,38 @@ class TestMistakes:
         assert (done.returncode, "Traceback" in done.stderr) == (1, False)
         assert "cannot be read" in done.stderr
 
+    @pytest.mark.parametrize(
+        ("command", "name", "value"),
+        [
+            ("runs", "RATCHET_PORT", "abc"),
+            ("doctor", "RATCHET_THREADS", "0"),
+            ("runs", "RATCHET_CORS_ORIGINS", "abc"),
+            ("runs", "RATCHET_DATABASE_URL", "foo"),
+            ("up", "RATCHET_DATABASE_URL", "mysql://x/y"),
+            ("api", "RATCHET_DATABASE_URL", "postgresql+psycopg2://x/y"),
+        ],
+    )
+    def test_a_setting_that_cannot_be_used_is_named(self, tmp_path: Path, command: str, name: str, value: str) -> None:
+        done = ratchet(tmp_path, command, **{name: value})
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert name.removeprefix("RATCHET_").lower() in done.stderr.lower()
+        assert len(done.stderr.strip().splitlines()) == 1
+
+    @pytest.mark.parametrize("words", [["up"], ["api"], ["runs"], ["raters", "list"], ["db", "upgrade"]])
+    @pytest.mark.parametrize("below", ["", "below"])
+    def test_a_file_in_the_way_of_the_folder_is_named(self, tmp_path: Path, words: list[str], below: str) -> None:
+        file = tmp_path / "file"
+        file.touch()
+        done = ratchet(file / below, *words)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert str(file) in done.stderr
+        assert "RATCHET_VAR" in done.stderr
+
+    def test_a_backup_into_a_folder_that_is_missing_names_it(self, migrated: Path) -> None:
+        done = ratchet(migrated, "backup", str(migrated / "missing" / "x.tar"))
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert f"There is no folder {migrated / 'missing'}" in done.stderr
+
     def test_a_worker_without_a_broker_names_the_remedy(self, migrated: Path) -> None:
         done = ratchet(migrated, "worker")
         assert done.returncode == 1

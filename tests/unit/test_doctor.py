@@ -87,6 +87,11 @@ class TestExamine:
         assert (found["database"].state, "secret" in found["database"].detail) == ("fail", False)
         assert {found[name].state for name in ("migrations", "clock", "artifacts")} == {"warn"}
 
+    def test_a_url_of_another_database_is_told(self, sound: Settings) -> None:
+        check = ask(sound.model_copy(update={"database_url": "mysql://someone:secret@host/name"}))["database"]
+        assert (check.state, "secret" in check.detail) == ("fail", False)
+        assert "postgresql://" in check.remedy
+
     def test_tables_that_are_missing_name_the_upgrade(self, empty_url: str, tmp_path: Path) -> None:
         if empty_url.startswith("sqlite"):
             (tmp_path / "ratchet.db").touch()

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from data.vocabulary import KeyRole
+from db.errors import DatabaseUrlInvalid
 from db.keys import count_keys, create_key
 from db.models import ApiKey, Conversation
 from db.session import Database, build_url
@@ -27,6 +28,15 @@ class TestBuildUrl:
 
     def test_leaves_sqlite_alone(self) -> None:
         assert build_url("sqlite:///var/ratchet.db").render_as_string() == "sqlite:///var/ratchet.db"
+
+    @pytest.mark.parametrize(
+        "url",
+        ["foo", "", "mysql://x/y", "nothing://x", "postgresql+psycopg2://x/y", "postgresql://ann:secret@host:x/y"],
+    )
+    def test_refuses_what_is_neither_and_keeps_the_password(self, url: str) -> None:
+        with pytest.raises(DatabaseUrlInvalid) as caught:
+            build_url(url)
+        assert "secret" not in caught.value.message
 
 
 class TestCompact:
