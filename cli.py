@@ -65,7 +65,6 @@ def main() -> None:
 def up() -> None:
     """Start everything on this machine: broker, database, API, worker, beat; stop it with Ctrl-C or SIGTERM."""
     from stack import Stack, lock_folder
-    from worker.base import ensure_base
 
     settings = get_settings()
     with lock_folder(settings.var):
@@ -73,8 +72,7 @@ def up() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stack.stop())
         _upgrade(settings)
-        with console.status(f"Preparing the base model {settings.base_model} (once)"):
-            ensure_base(settings, Database(settings.database))
+        _prepare_base(settings)
         with stack.broker(), stack.processes():
             console.print(f"Starting on http://{settings.host}:{settings.port}; logs are in {settings.var / 'logs'}.")
             if settings.pages:
@@ -315,6 +313,18 @@ def _upgrade(settings: Settings) -> str:
 
     upgrade_database(settings.database)
     return head_revision()
+
+
+def _prepare_base(settings: Settings) -> None:
+    """Make sure of version 0, and say so where it has to be made, which may take minutes."""
+    from worker.base import ensure_base, find_base
+
+    database = Database(settings.database)
+    doing = f"Preparing the base model {settings.base_model} (once)"
+    if not console.is_terminal and find_base(database) is None:
+        console.print(f"{doing}.", highlight=False, markup=False)  # nothing turns there
+    with console.status(doing):
+        ensure_base(settings, database)
 
 
 def _require_broker(settings: Settings) -> None:

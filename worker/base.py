@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 from data.errors import NotFound
+from db.models import Version
 from db.session import Database
 from db.versions import BASE_NUMBER, ensure_base_version, get_version
 from serving.artifact import load_artifact
@@ -27,17 +28,23 @@ def ensure_base(settings: Settings, database: Database) -> None:
         BaseChanged: version 0 was made from another base model.
         StoreUnavailable: the artifact cannot be stored.
     """
-    try:
-        with database.reading() as session:
-            version = get_version(session, BASE_NUMBER)
-    except NotFound:
+    version = find_base(database)
+    if version is None:
         _register_base(settings, database)
-        return
-    if version.base_model != settings.base_model:
+    elif version.base_model != settings.base_model:
         raise BaseChanged(
             f"This database was started on the base model {version.base_model!r}, not {settings.base_model!r}; "
             f"set RATCHET_BASE_MODEL={version.base_model}, or use another RATCHET_VAR."
         )
+
+
+def find_base(database: Database) -> Version | None:
+    """Version 0; None while the base model has yet to be prepared."""
+    try:
+        with database.reading() as session:
+            return get_version(session, BASE_NUMBER)
+    except NotFound:
+        return None
 
 
 def _register_base(settings: Settings, database: Database) -> None:

@@ -14,6 +14,7 @@ import pytest
 from data.recipe import build_recipe
 from db.runs import list_runs
 from db.session import Database
+from db.versions import ensure_base_version
 
 SEED_RECIPE = Path(__file__).parents[2] / "recipes" / "seed.toml"
 
@@ -148,6 +149,30 @@ class TestImprove:
             recipe = build_recipe(run.recipe)
         database.dispose()
         assert (recipe.sft_epochs, recipe.seed, recipe.batch_size, recipe.max_tokens) == (3, 7, 10, 128)
+
+
+class TestUp:
+    """Where the artifacts cannot be, so that it ends before it starts anything."""
+
+    @pytest.fixture
+    def blocked(self, migrated: Path) -> dict[str, str]:
+        (migrated / "file").touch()
+        return {"RATCHET_ARTIFACTS_URL": str(migrated / "file" / "artifacts"), "RATCHET_BASE_MODEL": "tiny"}
+
+    def test_says_without_a_terminal_that_it_prepares_the_base_model(
+        self, migrated: Path, blocked: dict[str, str]
+    ) -> None:
+        done = ratchet(migrated, "up", **blocked)
+        assert (done.returncode, done.stdout) == (1, "Preparing the base model tiny (once).\n")
+
+    def test_says_nothing_where_it_was_prepared(self, migrated: Path, blocked: dict[str, str]) -> None:
+        database = Database(f"sqlite:///{migrated / 'ratchet.db'}")
+        with database.transaction() as session:
+            ensure_base_version(session, "0" * 64, "base", "another")
+        database.dispose()
+        done = ratchet(migrated, "up", **blocked)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "RATCHET_BASE_MODEL=another" in done.stderr
 
 
 class TestTensorboard:
