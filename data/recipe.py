@@ -74,7 +74,8 @@ class Recipe:
         policy_samples: replies sampled for each prompt there; `batch_size` is a multiple of it for RLOO and GRPO.
         policy_prompts: most prompts sampled for there, chosen by `seed`.
         batch_size: rows in one optimiser step; at least 2 (KTO pairs rows within a batch).
-        max_tokens: longest prompt plus reply in training, in tokens; longer replies are cut at a sentence end.
+        max_tokens: longest prompt plus reply in training, in tokens, at most the base model's window; longer replies
+            are cut at a sentence end.
         long_rows: what becomes of a reply to imitate that is over `max_tokens`: `split` makes several rows of it at
             sentence ends, `cut` keeps its first sentences. Rated replies are always cut: one thumb, one row.
         lowercase: put training texts into lower case; what is served and held out stays as it is.
@@ -82,7 +83,7 @@ class Recipe:
         augment_below: rows to imitate from which on there are no variants: it is for small sets.
         pseudo_labels: most unrated replies, the newest first, that the reward model may rate; 0 takes none.
         pseudo_label_confidence: how sure it must be of a rating, 0.5 to 1.
-        reply_tokens: longest reply generated in evaluation, in tokens.
+        reply_tokens: longest reply generated in evaluation, in tokens, at most half of the base model's window.
         max_holdout_rows: most hold-out rows answered in one evaluation, chosen by hash; 0 means all.
         safety_items: most items of the safety set asked in one evaluation, of each category its share and always the
             same ones; 0 means all.
@@ -259,6 +260,27 @@ def build_recipe(values: dict[str, Any]) -> Recipe:
         if name != "margins":
             given[name] = _check_type(name, value, getattr(Recipe, name))
     return Recipe(**given)
+
+
+def check_window(recipe: Recipe, window_tokens: int) -> None:
+    """Refuse a recipe that does not fit the base model, which reads `window_tokens` tokens of prompt and reply.
+
+    A longer training row would stop the training in its midst; a reply of more than half leaves prompts no room, as in
+    serving, and the hold-out would be asked nothing.
+
+    Raises:
+        InvalidRecipe: rows or replies may be too long.
+    """
+    if recipe.max_tokens > window_tokens:
+        raise InvalidRecipe(
+            f"max_tokens is {recipe.max_tokens}, but the base model reads {window_tokens} tokens; set it to at most "
+            f"{window_tokens}."
+        )
+    if recipe.reply_tokens > window_tokens // 2:
+        raise InvalidRecipe(
+            f"reply_tokens is {recipe.reply_tokens}, but a reply may take half of the {window_tokens} tokens that the "
+            f"base model reads; set it to at most {window_tokens // 2}."
+        )
 
 
 def _build_margins(values: object) -> Margins:

@@ -25,6 +25,7 @@ LEARNS = {
     "sft_epochs": 3,
     "sft_learning_rate": 3e-3,
     "preference_epochs": 0,
+    "max_tokens": 256,
     "reply_tokens": 16,
     "safety_items": 8,
     # What a model of random weights says is noise, and so is how long and varied it is.

@@ -25,9 +25,11 @@ from transformers.utils import logging as transformers_logging
 
 from data.holdout import check_holdout
 from data.methods import MethodChoice
+from data.recipe import check_window
 from data.snapshot import load_snapshot
 from data.vocabulary import SnapshotRow, Split
 from serving.artifact import load_artifact
+from serving.prompt import PromptRenderer
 from trainer.checkpoints import CHECKPOINTS, open_checkpoints
 from trainer.compute_choice import settle_compute_type
 from trainer.divergence import measure_kl
@@ -64,11 +66,13 @@ def run(folder: Path) -> None:
     """Everything from run.json to report.html.
 
     Raises:
-        RatchetError: the inputs are not whole, there is nothing to train on, or the loss is not finite.
+        RatchetError: the inputs are not whole, the recipe does not fit the base model, there is nothing to train on,
+            or the loss is not finite.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     order = load_order(folder)
+    check_window(order.recipe, PromptRenderer(order.base).window_tokens)
     if order.threads:
         torch.set_num_threads(max(1, order.threads // count_processes()))
     rows = load_snapshot(folder / "snapshot")

@@ -29,6 +29,7 @@ RECIPE = {
     "preference_epochs": 0,
     "trainable": "full",
     "sft_epochs": 6,
+    "max_tokens": 256,
     "reply_tokens": 4,
     "max_holdout_rows": 8,
     "safety_items": 8,

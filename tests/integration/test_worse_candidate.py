@@ -24,7 +24,13 @@ from worker.gate import decide
 from worker.scores import load_scores
 
 RECIPE = Recipe(
-    trainable="full", sft_epochs=3, sft_learning_rate=3e-3, preference_epochs=0, reply_tokens=16, safety_items=8
+    trainable="full",
+    sft_epochs=3,
+    sft_learning_rate=3e-3,
+    preference_epochs=0,
+    max_tokens=256,
+    reply_tokens=16,
+    safety_items=8,
 )
 # What a model of random weights says is noise, and so is how long and varied it is.
 MARGINS = Margins(reply_words=100, chrf=100, distinct_2=100, repetition=100)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import InvalidRecipe
-from data.recipe import Margins, Recipe, build_recipe, measure_length_room
+from data.recipe import Margins, Recipe, build_recipe, check_window, measure_length_room
 
 
 class TestRecipe:
@@ -27,6 +27,22 @@ class TestRecipe:
     def test_refuses_to_train_nothing(self) -> None:
         with pytest.raises(InvalidRecipe, match="nothing would be trained"):
             Recipe(sft_epochs=0, preference_epochs=0)
+
+
+class TestCheckWindow:
+    def test_takes_what_just_fits(self) -> None:
+        check_window(Recipe(max_tokens=1024, reply_tokens=512), 1024)
+
+    @pytest.mark.parametrize(
+        ("values", "complaint"),
+        [
+            ({"max_tokens": 1025}, "max_tokens is 1025, .* reads 1024 tokens; set it to at most 1024"),
+            ({"reply_tokens": 513}, "reply_tokens is 513, .* half of the 1024 tokens .* at most 512"),
+        ],
+    )
+    def test_refuses_what_does_not(self, values: dict[str, int], complaint: str) -> None:
+        with pytest.raises(InvalidRecipe, match=complaint):
+            check_window(build_recipe(dict(values)), 1024)
 
 
 class TestBuildRecipe:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from data.errors import InvalidRecipe
 from data.vocabulary import Message
 from serving.artifact import load_artifact
 from serving.engine import CTranslate2Engine, Sampling
@@ -20,6 +21,8 @@ from trainer.kto import train_kto
 from trainer.run import run
 from trainer.supervised import train_supervised
 from trainer.trunk import freeze_below, install_trunk
+from worker.errors import TrainerFailed, TrainerKilled
+from worker.trainer_process import TrainerProcess
 
 # Nats, of three steps of four rows each. Processors round differently: 5e-4 lets that pass, and no change of the data,
 # the order, the loss, the schedule or the frozen blocks.
@@ -84,6 +87,23 @@ class TestArtifact:
             (answer,) = generate([dict(turn) for turn in chat], **options)
             assert answer["generated_token_ids"][len(prompt) :][: len(generation.token_ids)] == generation.token_ids
             assert len(generation.token_ids) > 0
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("field", [{"max_tokens": 257}, {"reply_tokens": 129}])
+    def test_a_recipe_beyond_the_window_of_the_base_trains_nothing(
+        self, base_folder: Path, tmp_path: Path, field: dict[str, int]
+    ) -> None:
+        folder = write_order(tmp_path, base_folder, **field)
+        with pytest.raises(InvalidRecipe, match=f"{next(iter(field))} is .* set it to at most"):
+            run(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["run.json", "snapshot"]
+
+    def test_fails_the_run_without_another_attempt(self, base_folder: Path, tmp_path: Path) -> None:
+        folder = write_order(tmp_path, base_folder, max_tokens=2048)
+        with TrainerProcess(folder) as trainer, pytest.raises(TrainerFailed, match="max_tokens is 2048") as caught:
+            list(trainer.events())
+        assert not isinstance(caught.value, TrainerKilled)  # which is worth another
 
 
 class TestReport:
