@@ -7,10 +7,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.errors import InvalidRequest, UnknownModel
 from api.limits import OpenReplies
+from api.logs import log
 from api.schemas.chat import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, ChatCompletionCreate, Usage
 from api.schemas.model import PRODUCTION, build_model_name
 from api.services import Services
@@ -69,18 +71,31 @@ class Exchange:
             dropped_turns=self.replies[0].dropped_turns,
         )
 
-    def record(self) -> None:
-        """Commit the completions of the replies, which have ended, so that they can be rated."""
-        wanted = self.request.metadata.conversation_id if self.request.metadata else None
-        with self.services.database.transaction() as session:
-            conversation_id = ensure_conversation(session, self.key_id, wanted, self.request.user)
-            for index, reply in enumerate(self.replies):
-                self._create_completion(session, conversation_id, build_choice_id(self.completion_id, index), reply)
+    def record(self) -> bool:
+        """Commit the completions of the replies, which have ended, so that they can be rated.
+
+        Returns:
+            False for a crisis that the database did not take: the resources go out all the same, for whoever needs
+            them must not wait for our records.
+
+        Raises:
+            SQLAlchemyError: the database cannot write; never for a crisis.
+        """
+        is_recorded = True
+        try:
+            self._create_completions()
+        except SQLAlchemyError as error:
+            if not self.replies[0].is_crisis:
+                raise
+            is_recorded = False
+            log.error("crisis reply not recorded", action="crisis_unrecorded", error=type(error).__name__)
+            self.services.metrics.unrecorded_crises.inc()
         usage, tokens = self.build_usage(), self.services.metrics.tokens
         tokens.labels("prompt").inc(usage.prompt_tokens)
         tokens.labels("reply").inc(usage.completion_tokens)
         self._count_safety()
         self.open_replies.close()
+        return is_recorded
 
     def close(self) -> None:
         """Stop generating, where it still does; idempotent."""
@@ -94,6 +109,13 @@ class Exchange:
         for reply in self.replies:
             for rule in reply.result.filtered:
                 metrics.filtered.labels(rule).inc()
+
+    def _create_completions(self) -> None:
+        wanted = self.request.metadata.conversation_id if self.request.metadata else None
+        with self.services.database.transaction() as session:
+            conversation_id = ensure_conversation(session, self.key_id, wanted, self.request.user)
+            for index, reply in enumerate(self.replies):
+                self._create_completion(session, conversation_id, build_choice_id(self.completion_id, index), reply)
 
     def _create_completion(self, session: Session, conversation_id: str, completion_id: str, reply: Reply) -> None:
         create_completion(

@@ -37,6 +37,11 @@ class Metrics:
             ("source", "category"),
             registry=self._registry,
         )
+        self.unrecorded_crises = Counter(
+            "ratchet_crises_unrecorded",
+            "Crisis replies that went out though the database could not record them.",
+            registry=self._registry,
+        )
         self.filtered = Counter(
             "ratchet_filtered", "Times that the output filter left something out.", ("rule",), registry=self._registry
         )

@@ -53,7 +53,7 @@ async def hold_exchange(exchange: Exchange, receive: Receive) -> AsyncIterator[N
 
 
 async def build_whole_response(exchange: Exchange, receive: Receive) -> Response:
-    """The response with the whole replies, which are recorded."""
+    """The response with the whole replies, which are recorded (see `Exchange.record`)."""
     async with hold_exchange(exchange, receive):
         for reply in exchange.replies:
             async for _ in reply:
@@ -85,7 +85,7 @@ class ReplyStream(StreamingResponse):
 
 
 async def _stream_events(exchange: Exchange) -> AsyncIterator[str]:
-    """The events; the completions are committed before those that end the replies."""
+    """The events; the completions are committed (see `Exchange.record`) before those that end the replies."""
     replies = list(enumerate(exchange.replies))
     for index, _ in replies:
         yield build_event(_build_chunk(exchange, index, Delta(role="assistant", content="")))

@@ -191,16 +191,19 @@ class Chat:
             tag("p", "by", "Writing…")
             words = tag("div", "streaming", "", aria_busy="true")
         try:
-            turn.add(await self._stream(words))
+            sibling, is_recorded = await self._stream(words)
+            turn.add(sibling)
             self._draw_turn(turn, box)
-            await self._note_address()
+            if is_recorded:
+                await self._note_address()
         except EXPECTED as error:
             self._show_failure(turn, box, error)
         finally:
             self._exchange = None
             self._set_busy(False)
 
-    async def _stream(self, words: Element) -> Sibling:
+    async def _stream(self, words: Element) -> tuple[Sibling, bool]:
+        """The reply, and whether it was recorded."""
         key = await self._visit.admit(KeyRole.CLIENT)
         body = ChatCompletionCreate(
             messages=build_messages(self._turns),
@@ -216,10 +219,11 @@ class Chat:
                 text += piece
                 if not words.is_deleted:
                     say(words, text)
-            await run_in_threadpool(exchange.record)
+            is_recorded = await run_in_threadpool(exchange.record)
         version = reply.version if reply.digest else None
         completion_id = build_choice_id(exchange.completion_id, 0)
-        return Sibling(completion_id, reply.result.text, version, find_finish_reason(reply), reply.is_crisis)
+        finish_reason = find_finish_reason(reply)
+        return Sibling(completion_id, reply.result.text, version, finish_reason, reply.is_crisis), is_recorded
 
     async def _await_leaving(self) -> Message:
         """Tells `hold_exchange` that the browser has left, as a server would."""

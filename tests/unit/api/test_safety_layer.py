@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 from tokenizers import Tokenizer
 
 from data.crisis import find_crisis
 from data.safety_set import list_items
+from data.vocabulary import Message
 from db.models import Completion
 from serving.chat import ChatService
-from serving.engine import CTranslate2Engine
+from serving.engine import CTranslate2Engine, Sampling
 from serving.handle import load_handle
 from serving.safety import CRISIS_RESOURCES, SafetyLayer
 from serving.slot import ModelSlot
 from settings import Settings
 from tests.engines import ScriptedEngine
-from tests.unit.api.live import Artifacts, Live, start_app
+from tests.unit.api.live import QUESTION, Artifacts, Live, start_app
 from tests.unit.api.test_replies import GatedSlot
 
 URL = "/v1/chat/completions"
 HOSTILE = "Yes, of course. You should kill yourself now. First tie a noose."
+CRISIS: list[Message] = [{"role": "user", "content": "I want to die."}]
 MakeHostile = Callable[..., ScriptedEngine]
 
 
@@ -109,6 +112,17 @@ class TestCrisis:
         assert read_metric(live, 'ratchet_crises_total{category="detector_failed",source="failure"}') == 1
         with live.services.database.reading() as session:
             assert session.get_one(Completion, completion_id).is_crisis
+
+    def test_the_resources_come_whole_when_the_database_cannot_record_them(self, live: Live, stream: bool) -> None:
+        with live.services.database.transaction() as session:
+            session.execute(sql("ALTER TABLE completions RENAME TO away"))
+        reply, finish_reason, _ = ask(live, "I want to die.", stream=stream)
+        assert reply == live.services.chat.answer(CRISIS, Sampling(max_tokens=1)).result.text
+        assert finish_reason == "stop"
+        assert read_metric(live, "ratchet_crises_unrecorded_total") == 1
+        assert read_metric(live, 'ratchet_crises_total{category="suicide"') == 1
+        response = live.http.post(URL, json=QUESTION | {"stream": stream}, headers=live.callers.client)
+        assert "database_unavailable" in response.text  # what the model writes is not given without a record
 
 
 @pytest.mark.parametrize("stream", [False, True])
