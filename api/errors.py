@@ -71,6 +71,10 @@ class UnknownModel(InvalidRequest):
     """The model that the request asks for is not the one that answers."""
 
 
+class WatchEnded(RatchetError):
+    """This server follows production no longer, for the thread that did ended in an error; restart it."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """How one class of errors is shown; without `detail` the error's own sentence is."""
@@ -109,6 +113,7 @@ _RULES: dict[type[Exception], Rule] = {
         retry_after_s=5,
     ),
     ModelNotReady: Rule(503, "model_not_ready", retry_after_s=5),
+    WatchEnded: Rule(503, "watch_ended"),
     exc.OperationalError: _DATABASE_DOWN,
     exc.InterfaceError: _DATABASE_DOWN,
     exc.TimeoutError: _DATABASE_DOWN,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kombu.exceptions import OperationalError
 
+from api.errors import WatchEnded
 from api.services import Services
 
 State = Literal["well", "down", "unknown"]
@@ -32,6 +33,8 @@ def _check_engine(services: Services) -> Vital:
     current = services.slot.current
     if current is None:
         return Vital("Engine", "down", "No version is loaded; see the log of the API.")
+    if services.watch.has_ended:
+        return Vital("Engine", "down", WatchEnded().message)
     waiting, running = services.scheduler.waiting, services.scheduler.running
     return Vital("Engine", "well", f"Serves version {current.version}: {running} replies running, {waiting} waiting.")
 

@@ -116,6 +116,11 @@ class ProductionWatch:
         """Whether production did not load, so that an earlier version answers in its place."""
         return self._broken is not None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread that was started has ended though nobody stopped it: no later promotion is seen."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set()
+
     def _follow(self, wanted: list[Version]) -> None:
         """Serve the first that can be; what answers already is better than those after it."""
         production = wanted[0]
@@ -148,13 +153,18 @@ class ProductionWatch:
                 log.info("production is mended", action="fallback_ended", production=broken.versions[0].number)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.look()
-            except SQLAlchemyError as error:
-                log.warning("database is down", action="watch_failed", error=type(error).__name__)
+        try:
+            while not self._stop.is_set():
+                try:
+                    self.look()
+                except SQLAlchemyError as error:
+                    log.warning("database is down", action="watch_failed", error=type(error).__name__)
+                self.settled.set()
+                self._stop.wait(self._poll_s)
+        finally:
             self.settled.set()
-            self._stop.wait(self._poll_s)
+            if not self._stop.is_set():
+                log.error("production is followed no longer", action="watch_ended", remedy="restart the API")
 
     def _list_wanted(self) -> list[Version]:
         """Production and its predecessors, if the pointer has moved since the last look."""

@@ -35,7 +35,7 @@ class ArtifactStore(Protocol):
 
         Raises:
             ArtifactInvalid: the store has no whole artifact of that name.
-            StoreUnavailable: it does not answer.
+            StoreUnavailable: it does not answer, or no copy can be kept here.
         """
 
     def publish(self, staged: Path, name: str) -> None:
@@ -81,11 +81,16 @@ class UrlStore:
     def fetch(self, name: str) -> Path:
         """See `ArtifactStore`. A copy is checked when it is made, and again by whoever loads it."""
         folder = self._cache / name
-        with self._locked():
-            if not (folder / MANIFEST).exists():
-                self._download(name, folder)
-            os.utime(folder)
-            self._evict(folder)
+        try:
+            with self._locked():
+                if not (folder / MANIFEST).exists():
+                    self._download(name, folder)
+                os.utime(folder)
+                self._evict(folder)
+        except OSError as error:  # as when the disk is full: what the store itself raises is told apart by then
+            raise StoreUnavailable(
+                f"No copy of {self._url}/{name} can be kept in {self._cache} ({error}); make room there, or mend it."
+            ) from error
         return folder
 
     def publish(self, staged: Path, name: str) -> None:

@@ -8,12 +8,28 @@ RatchetError
 ├── InvalidPrompt    (ValueError)  the chat template refuses the conversation
 ├── ModelNotReady                  nothing is loaded yet
 ├── PromptTooLong                  even the last message does not fit into the window
-├── StoreUnavailable               the store of the artifacts does not answer
+├── StoreUnavailable               the store of the artifacts does not answer, or no copy can be kept here
 └── SwapFailed                     a new version could not be loaded, or failed its canary
     └── SwapPostponed              for now: its engine or its store may come back
 """
 
 from data.errors import RatchetError
+
+# All that code which reads files and runs a model can raise, short of the end of the process.
+FAILURES = (
+    RatchetError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class ArtifactInvalid(RatchetError):

@@ -14,7 +14,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 from openvino import opset13
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")  # of the graph as exported
 _LARGEST = 127
@@ -30,8 +30,15 @@ def put_weights_in(model: openvino.Model, file: Path, compute_type: str) -> list
         What some constants share their memory with; to be kept as long as the model.
 
     Raises:
-        ValueError: a weight is missing, or there is an input that a graph of ours does not have.
+        ValueError: the file cannot be read, a weight is missing, or an input is none that a graph of ours has.
     """
+    try:
+        return _put_weights_in(model, file, compute_type)
+    except SafetensorError as error:  # derives from nothing but Exception
+        raise ValueError(f"{file} cannot be read as weights ({error}).") from error
+
+
+def _put_weights_in(model: openvino.Model, file: Path, compute_type: str) -> list[NDArray[Any]]:
     kept = []
     with safe_open(file, "numpy") as weights:
         names = set(weights.keys())

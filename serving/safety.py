@@ -14,25 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data.crisis import CrisisSignal, detect_first
-from data.errors import RatchetError
+from serving.errors import FAILURES
 from serving.output_filter import FILTER_NOTICE, OutputFilter
 
 _DETECTOR_FAILED = "detector_failed"  # the category, and the source, of a message that could not be screened
-# All that code which reads a text and a file of numbers can raise, short of the end of the process.
-_FAILURES = (
-    RatchetError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 # fmt: off
 _EU = (
     "EU", "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IT", "LT",
@@ -93,7 +78,7 @@ class SafetyLayer:
         """The crisis that a user's turns, newest first, signal; a detector that breaks counts as one."""
         try:
             return self.detect(turns)
-        except _FAILURES:
+        except FAILURES:
             return CrisisSignal(_DETECTOR_FAILED, "failure")
 
     def get_resources(self, region: str = "") -> str:

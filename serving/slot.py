@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.vocabulary import Message
 from serving.engine import Sampling
-from serving.errors import ArtifactInvalid, EngineUnavailable, ModelNotReady, SwapFailed, SwapPostponed
+from serving.errors import FAILURES, EngineUnavailable, ModelNotReady, SwapFailed, SwapPostponed
 from serving.handle import ModelHandle, load_handle
 
 LoadHandle = Callable[[Path, int, str, int], ModelHandle]  # see `load_handle`, the usual one
@@ -89,7 +89,7 @@ class ModelSlot:
                 raise SwapPostponed(
                     f"Version {version} cannot take over yet ({error}); the old one goes on answering."
                 ) from error
-            except (ArtifactInvalid, RuntimeError, ValueError, OSError, MemoryError) as error:
+            except FAILURES as error:
                 raise SwapFailed(
                     f"Version {version} could not take over ({error}); the old one goes on answering."
                 ) from error

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from api.auth import PUBLIC
-from api.errors import describe_problems
+from api.errors import WatchEnded, describe_problems
 from api.schemas.health import Health, Readiness
 from api.schemas.model import build_model_name
 from api.services import ServicesDep
@@ -29,7 +29,9 @@ def read_health() -> Health:
 
 @router.get("/readyz", dependencies=[PUBLIC], responses=describe_problems(503))
 def read_readiness(services: ServicesDep) -> Readiness:
-    """The version that answers; 503 until one is loaded."""
+    """The version that answers; 503 until one is loaded, and when later versions would not be."""
+    if services.watch.has_ended:
+        raise WatchEnded
     current = services.slot.current
     if current is None:
         raise ModelNotReady(_NOTHING_LOADS if services.watch.is_fallback else None)

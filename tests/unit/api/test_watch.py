@@ -14,8 +14,11 @@ from api.watch import ProductionWatch
 from db.promotions import promote, rollback
 from db.session import Database
 from db.swaps import list_swaps
+from serving.artifact_store import UrlStore
+from serving.handle import ModelHandle, load_handle
 from serving.slot import ModelSlot
 from settings import Settings
+from tests.processes import await_value
 from tests.unit.api.live import Artifacts, add_base_version, add_first_version
 
 
@@ -170,6 +173,40 @@ class TestLook:
 
 
 class TestStart:
+    def test_outlives_a_load_that_fails_for_any_reason(self, database: Database, artifacts: Artifacts) -> None:
+        def load(folder: Path, version: int, compute_type: str, threads: int) -> ModelHandle:
+            if version == 1:
+                raise ImportError("libtbb.so.12: cannot open shared object file")
+            return load_handle(folder, version, compute_type, threads)
+
+        slot = ModelSlot(load=load)
+        watch = ProductionWatch(database, slot, artifacts.root, 0.01, Metrics())
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        promote_first(database)
+        watch.start()
+        await_value(lambda: served(slot), lambda version: version == 0)
+        assert not watch.has_ended
+        watch.stop()
+        assert list_outcomes(database) == [(1, False), (0, True)]
+        slot.close()
+
+    def test_outlives_a_disk_that_takes_no_copies(
+        self, database: Database, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path
+    ) -> None:
+        cache = tmp_path / "cache"
+        cache.touch()  # a file where a folder belongs
+        store = UrlStore(f"file://{artifacts.root}", cache, 3)
+        watch = ProductionWatch(database, slot, cache, 0.01, Metrics(), store)
+        add_base_version(database, artifacts)
+        watch.start()
+        assert watch.settled.wait(60)
+        assert served(slot) is None
+        cache.unlink()
+        await_value(lambda: served(slot), lambda version: version == 0)
+        watch.stop()
+        assert not watch.has_ended
+
     def test_outlives_a_database_that_is_down(self, slot: ModelSlot, artifacts: Artifacts, tmp_path: Path) -> None:
         database = Database(f"sqlite:///{tmp_path / 'missing' / 'ratchet.db'}")
         watch = ProductionWatch(database, slot, artifacts.root, 0.01, Metrics())

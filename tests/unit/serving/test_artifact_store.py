@@ -142,6 +142,20 @@ class TestUrlStore:
         assert [path.name for path in cache.iterdir()] == [".lock"]
         assert not list(tmp_path.rglob("escaped.json"))
 
+    @pytest.mark.parametrize("in_the_way", ["cache", "cache/.lock", "cache/.staged-left"])
+    def test_a_disk_that_takes_no_copy_is_told_as_a_store_that_is_away(
+        self, store: UrlStore, small: Path, remote: Path, tmp_path: Path, in_the_way: str
+    ) -> None:
+        """A folder stands where a file belongs, or the other way round; the disk of a test cannot be filled."""
+        shutil.copytree(small, remote / "small")
+        place = tmp_path / in_the_way
+        place.parent.mkdir(exist_ok=True)
+        place.mkdir() if place.name == ".lock" else place.touch()
+        with pytest.raises(StoreUnavailable, match=r"No copy of .*/small can be kept in .*/cache "):
+            store.fetch("small")
+        place.rmdir() if place.is_dir() else place.unlink()
+        assert load_artifact(store.fetch("small")).digest
+
     def test_asks_the_store_once(self, store: UrlStore, small: Path, remote: Path) -> None:
         shutil.copytree(small, remote / "small")
         store.fetch("small")

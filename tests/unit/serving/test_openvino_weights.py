@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,12 @@ class TestPutWeightsIn:
         layers, products = (3, 4) if "c_attn" in tiny.openvino_graph.read_text() else (3, 7)
         assert precisions == ["i8"] * (layers * products + 1)
         assert all(weight.ndim == 1 or len(weight) == 256 for weight in kept)  # biases, norms and GPT-2's positions
+
+    def test_refuses_a_file_that_holds_no_weights(self, tiny: Artifact, tmp_path: Path) -> None:
+        file = tmp_path / "model.safetensors"
+        file.write_bytes(b"{}")
+        with pytest.raises(ValueError, match="cannot be read as weights"):
+            put_weights_in(openvino.Core().read_model(tiny.openvino_graph), file, "float32")
 
 
 class TestCompress:

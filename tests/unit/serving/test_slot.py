@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from serving.engine import Sampling
 from serving.errors import ModelNotReady, SwapFailed
+from serving.handle import ModelHandle, load_handle
 from serving.slot import ModelSlot
 from trainer.base import load_base
 from trainer.export import export_artifact
@@ -96,6 +97,25 @@ class TestSwap:
         assert slot.current is old
         with slot.lease() as handle:
             assert handle.engine.generate([["a"]], Sampling(max_tokens=2))[0].token_ids
+
+    @pytest.mark.parametrize(
+        "fault", [ImportError("libtbb.so"), KeyError("eos"), TypeError("list"), AttributeError("x")]
+    )
+    def test_whatever_a_load_raises_is_a_failed_swap(
+        self, slot: ModelSlot, artifact_folders: tuple[Path, Path], fault: Exception
+    ) -> None:
+        def load(folder: Path, version: int, compute_type: str, threads: int) -> ModelHandle:
+            if version == 2:
+                raise fault
+            return load_handle(folder, version, compute_type, threads)
+
+        slot = ModelSlot(load=load)
+        slot.swap(artifact_folders[0], 1)
+        with pytest.raises(SwapFailed, match="Version 2 could not take over"):
+            slot.swap(artifact_folders[1], 2)
+        assert slot.current is not None
+        assert slot.current.version == 1
+        slot.close()
 
     def test_refuses_a_compute_type_that_does_not_exist(self, artifact_folders: tuple[Path, Path]) -> None:
         slot = ModelSlot(compute_type="float3")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.vitals import check_vitals
 from db.promotions import promote
 from db.session import Database
 from db.versions import ensure_base_version
+from serving.handle import ModelHandle, load_handle
 from settings import Settings
-from tests.unit.api.live import QUESTION, Artifacts, Live, add_callers, add_first_version
+from tests.processes import await_value
+from tests.unit.api.live import QUESTION, Artifacts, Live, add_base_version, add_callers, add_first_version
+
+
+class Unforeseen(Exception):
+    """Of a class that no handler names."""
 
 
 @contextmanager
@@ -67,6 +76,26 @@ class TestReadReadiness:
             chat = live.http.post("/v1/chat/completions", json=QUESTION, headers=live.callers.client)
         assert (response.status_code, chat.status_code) == (503, 503)
         assert response.json()["detail"].startswith("Neither production nor a version before it loads; ")
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_is_not_ready_once_production_is_followed_no_longer(self, settings: Settings, artifacts: Artifacts) -> None:
+        def load(folder: Path, version: int, compute_type: str, threads: int) -> ModelHandle:
+            if version == 1:
+                raise Unforeseen
+            return load_handle(folder, version, compute_type, threads)
+
+        database = Database(settings.database)
+        add_base_version(database, artifacts)
+        add_first_version(database, artifacts)
+        app = create_app(settings.model_copy(update={"poll_s": 0.05}), load=load)
+        with TestClient(app) as http:
+            await_value(lambda: http.get("/readyz").status_code, lambda status: status == 200)
+            with database.transaction() as session:
+                promote(session, 1, "manual", "Better.", "ann")
+            await_value(lambda: http.get("/readyz").status_code, lambda status: status == 503)
+            assert http.get("/readyz").json()["detail"].startswith("This server follows production no longer, ")
+            assert check_vitals(app.state.services)[0].state == "down"
+        database.dispose()
 
 
 class TestReadMetrics:
