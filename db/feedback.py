@@ -92,10 +92,10 @@ def list_feedback(
     return [(feedback, completion) for feedback, completion in rows]
 
 
-def list_feedback_on(session: Session, completion_ids: Sequence[str]) -> list[Feedback]:
-    """What all raters say of these completions, oldest first."""
+def list_feedback_on(session: Session, completion_ids: Sequence[str], *, with_experts: bool) -> list[Feedback]:
+    """What raters say of these completions, oldest first; what reviewers say only with `with_experts`."""
     given = select(Feedback).where(Feedback.completion_id.in_(completion_ids)).order_by(Feedback.id)
-    return list(session.scalars(given))
+    return list(session.scalars(given if with_experts else given.where(Feedback.rater_kind != "reviewer")))
 
 
 def count_new_ratings(session: Session, since_s: float) -> int:

@@ -12,6 +12,7 @@ from api.pages import Cursor, PageLimit, cut_page
 from api.schemas.conversation import Completion, Conversation
 from api.schemas.fields import PathIdentifier
 from api.services import ServicesDep
+from data.vocabulary import KeyRole
 from db.completions import get_conversation, list_completions
 from db.feedback import list_feedback_on
 
@@ -26,12 +27,12 @@ def read_conversation(
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Conversation:
-    """One of your conversations, with its replies and their feedback."""
+    """One of your conversations, with its replies and their feedback; what experts said of them only admins see."""
     with services.database.reading() as session:
         conversation = get_conversation(session, key.id, conversation_id)
         rows = list_completions(session, conversation, limit + 1, cursor)
         completions, next_cursor = cut_page(rows, limit, attrgetter("id"))
-        feedback = list_feedback_on(session, [row.id for row in completions])
+        feedback = list_feedback_on(session, [row.id for row in completions], with_experts=key.role is KeyRole.ADMIN)
     return Conversation(
         id=conversation.id,
         end_user=conversation.end_user,

@@ -11,14 +11,14 @@ from api.auth import ClientKey
 from api.completions import build_choice_id
 from api.errors import describe_problems
 from api.schemas.feedback import ChoiceIndex, Feedback, FeedbackCreate
-from api.schemas.fields import PathIdentifier, Text
+from api.schemas.fields import PathIdentifier, RaterName
 from api.services import ServicesDep
 from db.completions import get_end_user
 from db.feedback import FeedbackValues, delete_feedback, get_feedback, put_feedback
 
 ANONYMOUS = "anonymous"
 
-Rater = Annotated[Text | None, Query(max_length=128, description="The rater, as when rating.")]
+Rater = Annotated[RaterName | None, Query(max_length=128, description="The rater, as when rating; no expert.")]
 
 router = APIRouter(tags=["feedback"], responses=describe_problems(401, 403, 404, 422, 503))
 

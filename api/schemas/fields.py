@@ -49,6 +49,7 @@ BetterReply = Annotated[
 ]  # a form may be blank
 Identifier = Annotated[Text, Field(min_length=1, max_length=128)]
 EndUser = Annotated[Identifier, AfterValidator(_check_end_user)]  # whom a client's product serves
+RaterName = Annotated[Text, AfterValidator(_check_end_user)]  # in a query, where it may be empty
 PathIdentifier = Annotated[str, Path(max_length=128), AfterValidator(check_text)]
 VersionNumber = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the version; 0 is the base model.")]
 

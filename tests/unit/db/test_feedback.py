@@ -172,8 +172,10 @@ class TestListFeedbackOn:
         with database.transaction() as session:
             put_feedback(session, completion_id, "ann", UP)
             put_feedback(session, completion_id, "bob", DOWN)
-            assert [row.rater for row in list_feedback_on(session, [completion_id])] == ["ann", "bob"]
-            assert list_feedback_on(session, []) == []
+            everybody = list_feedback_on(session, [completion_id], with_experts=True)
+            others = list_feedback_on(session, [completion_id], with_experts=False)  # bob is one
+            assert [[row.rater for row in rows] for rows in (everybody, others)] == [["ann", "bob"], ["ann"]]
+            assert list_feedback_on(session, [], with_experts=True) == []
 
 
 class TestCountNewRatings:

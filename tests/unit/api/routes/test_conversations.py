@@ -31,6 +31,18 @@ class TestReadConversation:
         assert body["completions"][0]["reply"] == answers[0]["choices"][0]["message"]["content"]
         assert body["completions"][0]["messages"] == [{"role": "user", "content": "I cannot sleep."}]
 
+    def test_shows_what_experts_said_to_admins_only(self, live: Live) -> None:
+        shown = []
+        for caller in (live.callers.client, live.callers.admin):
+            completion_id = live.chat(caller, user="ann", metadata={"conversation_id": "chat"})["id"]
+            rating = {"completion_id": completion_id, "rating": "up"}
+            assert live.http.post("/v1/feedback", json=rating, headers=caller).is_success
+            review = {"verdict": "harmful", "comment": "It blames her.", "rewrite": "That was not your fault."}
+            assert live.http.post(f"/v1/reviews/{completion_id}", json=review, headers=live.callers.reviewer).is_success
+            [completion] = live.http.get(f"{URL}/chat", headers=caller).json()["completions"]
+            shown.append([item["rater_kind"] for item in completion["feedback"]])
+        assert shown == [["end_user"], ["end_user", "reviewer"]]
+
     def test_comes_in_pages(self, live: Live) -> None:
         ids = [live.chat(metadata={"conversation_id": "chat"})["id"] for _ in range(3)]
         first = read(live, "chat", limit=2)

@@ -123,6 +123,22 @@ class TestReadFeedback:
         assert live.http.get(f"{URL}/%00", headers=live.callers.client).status_code == 422
 
 
+class TestExperts:
+    @pytest.mark.parametrize("method", ["GET", "DELETE"])
+    def test_what_they_said_is_out_of_a_clients_reach(self, live: Live, method: str) -> None:
+        completion_id = live.chat()["id"]
+        review = {"verdict": "harmful", "comment": "no"}
+        assert live.http.post(f"/v1/reviews/{completion_id}", json=review, headers=live.callers.reviewer).is_success
+        with live.services.database.reading() as session:
+            [rater] = session.scalars(select(Feedback.rater))
+        params = {"user": rater}
+        response = live.http.request(method, f"{URL}/{completion_id}", params=params, headers=live.callers.client)
+        assert response.status_code == 422
+        assert "marks experts" in response.json()["detail"]
+        with live.services.database.reading() as session:
+            assert list(session.scalars(select(Feedback.rater))) == [rater]
+
+
 class TestRemoveFeedback:
     def test_takes_it_back_with_its_history(self, live: Live) -> None:
         completion_id = live.chat()["id"]
