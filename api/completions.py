@@ -16,9 +16,10 @@ from api.logs import log
 from api.schemas.chat import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, ChatCompletionCreate, Usage
 from api.schemas.model import PRODUCTION, build_model_name
 from api.services import Services
+from data.errors import Conflict
 from data.vocabulary import Message
 from db.base import new_id
-from db.completions import create_completion, ensure_conversation
+from db.completions import check_end_user, create_completion, ensure_conversation
 from db.models import ApiKey
 from serving.chat import Reply
 from serving.engine import Sampling
@@ -80,6 +81,7 @@ class Exchange:
 
         Raises:
             SQLAlchemyError: the database cannot write; never for a crisis.
+            Conflict: the conversation has become another end user's in the meantime; never for a crisis.
         """
         is_recorded = True
         try:
@@ -111,11 +113,20 @@ class Exchange:
                 metrics.filtered.labels(rule).inc()
 
     def _create_completions(self) -> None:
-        wanted = self.request.metadata.conversation_id if self.request.metadata else None
         with self.services.database.transaction() as session:
-            conversation_id = ensure_conversation(session, self.key_id, wanted, self.request.user)
+            conversation_id = self._ensure_conversation(session)
             for index, reply in enumerate(self.replies):
                 self._create_completion(session, conversation_id, build_choice_id(self.completion_id, index), reply)
+
+    def _ensure_conversation(self, session: Session) -> str:
+        """The conversation of the request; for a crisis in another end user's a new one, so that it is recorded."""
+        user = self.request.user
+        try:
+            return ensure_conversation(session, self.key_id, find_conversation_id(self.request), user)
+        except Conflict:
+            if not self.replies[0].is_crisis:
+                raise
+            return ensure_conversation(session, self.key_id, None, user)
 
     def _create_completion(self, session: Session, conversation_id: str, completion_id: str, reply: Reply) -> None:
         create_completion(
@@ -142,6 +153,7 @@ def begin_exchange(services: Services, key: ApiKey, request: ChatCompletionCreat
     Raises:
         InvalidRequest: the request asks for what we do not do.
         UnknownModel: it asks for another model than the one that answers.
+        Conflict: it names another end user than that of its conversation.
         TooManyReplies: too many are on their way to that key.
         RatchetError: see `ChatService.answer`.
     """
@@ -155,10 +167,16 @@ def begin_exchange(services: Services, key: ApiKey, request: ChatCompletionCreat
         limited_ids: list[str] = []
         if not replies[0].is_crisis:
             _check_model(request, replies[0])
+            _check_conversation(services, key, request)
             limited_ids = [build_choice_id(completion_id, index) for index in range(count)]
         open_replies = services.limits.open_replies(key, limited_ids)
         undo.pop_all()
     return Exchange(services, key.id, request, sampling, replies, open_replies, completion_id, started_s)
+
+
+def find_conversation_id(request: ChatCompletionCreate) -> str | None:
+    """The client's own name for the conversation, if it has given one."""
+    return request.metadata.conversation_id if request.metadata else None
 
 
 def build_choice_id(completion_id: str, index: int) -> str:
@@ -203,6 +221,13 @@ def _check_model(request: ChatCompletionCreate, reply: Reply) -> None:
     if request.model not in (None, PRODUCTION, served):
         message = f"The model {request.model!r} is not served; ask for {PRODUCTION!r} or {served!r}."
         raise UnknownModel(message, param="model")
+
+
+def _check_conversation(services: Services, key: ApiKey, request: ChatCompletionCreate) -> None:
+    conversation_id = find_conversation_id(request)
+    if conversation_id is not None and request.user is not None:
+        with services.database.reading() as session:
+            check_end_user(session, key.id, conversation_id, request.user)
 
 
 def _name_model(reply: Reply) -> str:

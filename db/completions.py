@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, bindparam, insert, select, tuple_, type_coerce
+from sqlalchemy import JSON, ColumnElement, bindparam, insert, select, tuple_, type_coerce, update
 from sqlalchemy.orm import Session
 
-from data.errors import NotFound
+from data.errors import Conflict, NotFound
 from data.vocabulary import Message
 from db.base import new_id
 from db.inserts import build_insert, get_table
@@ -38,12 +38,29 @@ class ConversationOpening:
 def ensure_conversation(session: Session, key_id: str, conversation_id: str | None, end_user: str | None) -> str:
     """The id of the key's conversation of that id, begun if need be; with no id, of a new conversation.
 
-    Two keys may use the same id for two conversations. The end user of a conversation is whoever began it.
+    Two keys may use the same id for two conversations. A conversation has one end user, whose erasure takes it away
+    whole: the first who is named in it, though others may have begun it without a name.
+
+    Raises:
+        Conflict: it is another end user's.
     """
+    is_new = conversation_id is None
     conversation_id = conversation_id or new_id("conv")
     begun = {"key_id": key_id, "id": conversation_id, "end_user": end_user}
     session.execute(build_insert(session, get_table(Conversation)).on_conflict_do_nothing(), begun)
+    if end_user is not None and not is_new:
+        _claim_conversation(session, key_id, conversation_id, end_user)
     return conversation_id
+
+
+def check_end_user(session: Session, key_id: str, conversation_id: str, end_user: str) -> None:
+    """Whether the end user may go on with the conversation: it is theirs or nobody's, or has not begun.
+
+    Raises:
+        Conflict: it is another end user's.
+    """
+    if _find_owner(session, key_id, conversation_id) not in (None, end_user):
+        raise Conflict(f"The conversation {conversation_id!r} is another end user's; let each end user have their own.")
 
 
 def create_completion(
@@ -154,6 +171,23 @@ def list_completions(
         last = get_completion(session, after, conversation.key_id)
         completions = completions.where(tuple_(Completion.created_at_s, Completion.id) > (last.created_at_s, last.id))
     return list(session.scalars(completions))
+
+
+def _claim_conversation(session: Session, key_id: str, conversation_id: str, end_user: str) -> None:
+    """Make a conversation that is nobody's the end user's. Of several at once one gets it."""
+    if _find_owner(session, key_id, conversation_id) is None:
+        unnamed = _is_conversation(key_id, conversation_id) & Conversation.end_user.is_(None)
+        claim = update(Conversation).where(unnamed).values(end_user=end_user)
+        session.execute(claim.execution_options(synchronize_session=False))
+    check_end_user(session, key_id, conversation_id, end_user)
+
+
+def _find_owner(session: Session, key_id: str, conversation_id: str) -> str | None:
+    return session.scalar(select(Conversation.end_user).where(_is_conversation(key_id, conversation_id)))
+
+
+def _is_conversation(key_id: str, conversation_id: str) -> ColumnElement[bool]:
+    return (Conversation.key_id == key_id) & (Conversation.id == conversation_id)
 
 
 def _build_not_found(completion_id: str) -> NotFound:

@@ -46,7 +46,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
             "X-Ratchet-Digest": {"schema": {"type": "string"}, "description": "The digest of its artifact."},
         },
     },
-    **describe_problems(400, 401, 403, 404, 413, 422, 429, 503),
+    **describe_problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
 }
 
 

@@ -88,7 +88,9 @@ class ChatCompletionCreate(Schema):
         None,
         description="Accepted and not used: requests share batches, so only a temperature of 0 repeats a reply.",
     )
-    user: EndUser | None = Field(None, description="Your name for the end user, who is the rater by default.")
+    user: EndUser | None = Field(
+        None, description="Your name for the end user, who is the rater by default; one in each conversation."
+    )
     metadata: ChatMetadata | None = None
     tools: list[Any] | None = Field(None, description="Not supported.")
     functions: list[Any] | None = Field(None, description="Not supported.")

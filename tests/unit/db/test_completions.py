@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from data.errors import NotFound
+from data.errors import Conflict, NotFound
 from db.completions import (
     ensure_conversation,
     get_completion,
@@ -32,8 +33,34 @@ class TestEnsureConversation:
             key_id = add_client(session)
             ensure_conversation(session, key_id, "talk", "ann")
         with database.transaction() as session:
-            ensure_conversation(session, key_id, "talk", "bob")
+            for end_user in ("ann", None):
+                assert ensure_conversation(session, key_id, "talk", end_user) == "talk"
             assert get_conversation(session, key_id, "talk").end_user == "ann"
+
+    def test_refuses_another_end_user(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            ensure_conversation(session, key_id, "talk", "ann")
+            with pytest.raises(Conflict, match="another end user's"):
+                ensure_conversation(session, key_id, "talk", "bob")
+
+    def test_one_that_began_without_a_name_becomes_the_first_ones(self, database: Database) -> None:
+        with database.transaction() as session:
+            key_id = add_client(session)
+            ensure_conversation(session, key_id, "talk", None)
+        waiting = [f"user-{number}" for number in range(8)]
+
+        def go_on(session: Session) -> str | None:
+            name = waiting.pop()
+            try:
+                ensure_conversation(session, key_id, "talk", name)
+            except Conflict:
+                return None
+            return name
+
+        let_in = [name for name in run_at_once(database, 8, go_on) if name is not None]
+        with database.reading() as session:
+            assert let_in == [get_conversation(session, key_id, "talk").end_user]
 
     def test_keeps_the_conversations_of_two_clients_apart(self, database: Database) -> None:
         with database.transaction() as session:

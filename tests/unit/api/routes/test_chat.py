@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from data.preferences import build_pairs
 from data.sentences import cut_unfinished
@@ -204,6 +205,22 @@ class TestCreateChatCompletion:
         first = read_events(response.text)[0] if stream else response.json()
         row = get_completion(live, first["id"])
         assert (row.is_crisis, row.version_number, row.digest) == (True, None, None)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_refuses_another_end_user_in_a_conversation_unless_in_a_crisis(self, live: Live, stream: bool) -> None:
+        metadata = {"conversation_id": "talk"}
+        first = live.chat(user="ann", metadata=metadata)
+        members = {"user": "bob", "metadata": metadata, "stream": stream}
+        response = live.http.post(URL, json=QUESTION | members, headers=live.callers.client)
+        assert response.status_code == 409
+        assert response.json()["detail"].startswith("The conversation 'talk' is another end user's; ")
+        response = live.http.post(URL, json=CRISIS | members, headers=live.callers.client)
+        assert response.status_code == 200
+        with live.services.database.reading() as session:
+            owners = dict(session.execute(select(Conversation.id, Conversation.end_user)).all())
+            said = session.execute(select(Completion.id, Completion.conversation_id)).all()
+        assert sorted(owners.values()) == ["ann", "bob"]
+        assert {owners[name] for completion_id, name in said if completion_id != first["id"]} == {"bob"}
 
     def test_is_not_ready_without_a_model(self, live: Live) -> None:
         live.services.slot.close()

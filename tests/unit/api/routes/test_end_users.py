@@ -54,6 +54,13 @@ class TestErase:
         assert CANARY not in caplog.text
         assert live.http.get(f"/v1/feedback/{kept}", headers=live.callers.client).json()["comment"] == "parrot"
 
+    def test_reaches_what_was_said_before_the_conversation_had_a_name(self, live: Live) -> None:
+        metadata = {"conversation_id": "late"}
+        for named in ({}, {"user": "ann"}):
+            live.chat(metadata=metadata, **named)
+        assert delete(live, "ann").json()["counts"]["completions"] == 2
+        assert live.http.get("/v1/conversations/late", headers=live.callers.client).status_code == 404
+
     def test_a_line_break_at_the_end_is_part_of_the_name(self, live: Live) -> None:
         kept = talk(live, "ann", "parrot")
         gone = talk(live, "ann\n")
