@@ -198,8 +198,9 @@ def _list_items(error: Exception) -> list[ProblemItem]:
     if isinstance(error, InvalidDataset):
         return [ProblemItem(where=f"line {item.line}", reason=item.reason) for item in error.problems]
     if isinstance(error, RequestValidationError):
-        faults: Sequence[Any] = error.errors()[:_MAX_PROBLEMS]
-        return [ProblemItem(where=_name_place(fault["loc"]), reason=fault["msg"]) for fault in faults]
+        # A wrong type comes last: it may only be that the value was meant for the other alternative.
+        faults: Sequence[Any] = sorted(error.errors(), key=lambda fault: fault.get("type", "").endswith("_type"))
+        return [ProblemItem(where=_name_place(fault["loc"]), reason=fault["msg"]) for fault in faults[:_MAX_PROBLEMS]]
     return []
 
 

@@ -16,6 +16,7 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e007f]"
 )
 _SPACES = re.compile("[ \xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_SPACES_AT_END = re.compile(r"(?<![ \t])[ \t]+\n")  # without the look back a long run of tabs takes its square
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -26,7 +27,7 @@ def clean_text(text: str) -> str:
     """
     text = _LINE_ENDS.sub("\n", _INVISIBLE.sub("", text))
     text = _SPACES.sub(" ", unicodedata.normalize("NFC", text))
-    text = re.sub(r"[ \t]+\n", "\n", text)
+    text = _SPACES_AT_END.sub("\n", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

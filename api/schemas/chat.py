@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from api.schemas.fields import STRICTLY_NUMBER, Boolean, Count, EndUser, Identifier, Schema, Text, example
+from api.schemas.fields import (
+    LONGEST_TEXT,
+    STRICTLY_NUMBER,
+    Boolean,
+    Count,
+    EndUser,
+    Identifier,
+    LongText,
+    Schema,
+    Text,
+    example,
+)
 from data.vocabulary import Message
 
 DEFAULT_TEMPERATURE = 0.7
@@ -18,14 +29,25 @@ class TextPart(Schema):
     """A part of a message; only text is understood."""
 
     type: Literal["text"]
-    text: Text
+    text: LongText
+
+
+def _check_parts(parts: list[TextPart]) -> list[TextPart]:
+    """`parts`, unless together they are longer than a message may be.
+
+    Raises:
+        ValueError: they are.
+    """
+    if sum(len(part.text) for part in parts) > LONGEST_TEXT:
+        raise ValueError(f"The parts of a message should have at most {LONGEST_TEXT} characters together")
+    return parts
 
 
 class ChatMessage(Schema):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: LongText | Annotated[list[TextPart], Field(min_length=1), AfterValidator(_check_parts)]
 
     def to_message(self) -> Message:
         """The turn in our vocabulary, where a developer's word is a system message and parts are lines."""

@@ -44,9 +44,9 @@ STRICTLY_NUMBER = BeforeValidator(_refuse_lookalike)
 Count = Annotated[int, Field(ge=1, le=2**31 - 1), STRICTLY_NUMBER]
 Boolean = Annotated[bool, Strict()]
 Text = Annotated[str, AfterValidator(check_text)]  # text that every store can hold
-BetterReply = Annotated[
-    Annotated[Text, Field(max_length=50_000)] | None, AfterValidator(_drop_blank)
-]  # a form may be blank
+LONGEST_TEXT = 50_000  # characters of a message or a reply; to normalise marks may take the square of their number
+LongText = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(check_text)]
+BetterReply = Annotated[LongText | None, AfterValidator(_drop_blank)]  # a form may be blank
 Identifier = Annotated[Text, Field(min_length=1, max_length=128)]
 EndUser = Annotated[Identifier, AfterValidator(_check_end_user)]  # whom a client's product serves
 RaterName = Annotated[Text, AfterValidator(_check_end_user)]  # in a query, where it may be empty

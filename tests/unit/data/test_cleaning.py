@@ -37,6 +37,12 @@ class TestCleanText:
     def test_gives_the_normal_form(self, raw: str, clean: str) -> None:
         assert clean_text(raw) == clean
 
+    @pytest.mark.timeout(20)  # where it takes the square of the run, that is minutes
+    def test_takes_no_longer_for_a_run_of_tabs(self) -> None:
+        text = "a" + "\t" * 300_000 + "b"
+        assert clean_text(text) == text
+        assert clean_text("a \t \t\n\tb") == "a\n\tb"
+
     @given(ODD_TEXT)
     def test_is_idempotent(self, text: str) -> None:
         assert clean_text(clean_text(text)) == clean_text(text)

@@ -146,6 +146,21 @@ class TestCreateChatCompletion:
         response = live.http.post(URL, content=json.dumps(QUESTION | members), headers=headers)
         assert response.status_code == 422
 
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "a" * 50_001,
+            [{"type": "text", "text": "a" * 50_001}],
+            [{"type": "text", "text": "a" * 25_001}, {"type": "text", "text": "a" * 25_000}],
+        ],
+    )
+    def test_refuses_a_message_that_would_take_long_to_read(self, live: Live, content: Any) -> None:
+        body = {"messages": [{"role": "user", "content": "Hello."}, {"role": "user", "content": content}]}
+        response = live.http.post(URL, json=body, headers=live.callers.client)
+        assert response.status_code == 422
+        assert "should have at most 50000 characters" in response.json()["detail"]
+        assert "messages.1.content" in response.json()["detail"]
+
     def test_refuses_a_message_longer_than_the_window(self, live: Live) -> None:
         messages = [{"role": "user", "content": "word " * 2000}]
         response = live.http.post(URL, json={"messages": messages}, headers=live.callers.client)
