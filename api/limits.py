@@ -7,7 +7,9 @@ store does not answer, nobody is limited and a metric tells: a client must not b
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,9 @@ PREFIX = "ratchet:limit:"
 _ANSWER_S = 0.25  # a store that takes longer counts as down
 _REST_S = 5.0  # how long a store that is down is left alone
 _REPLY_S = 600  # after so long a reply no longer counts: its server died
+_MOST_OWED = (
+    10_000  # replies that have ended and that the store was not told of; beyond, the oldest are left to _REPLY_S
+)
 
 # A token bucket as one number: when it will be full again.
 # ARGV: seconds for one token to come, tokens in a full bucket. Returns the seconds to wait, "0" for none.
@@ -81,6 +86,9 @@ class Limits:
         self._metrics = metrics
         self._store = _open_store(settings.broker) if settings.broker else None
         self._store_rests_until_s = 0.0
+        # Of a key a reply: what could not be dropped while the store was silent, or its place would be taken for long.
+        self._owed: deque[tuple[str, str]] = deque(maxlen=_MOST_OWED)
+        self._owed_lock = threading.Lock()
         # Until when a key is refused, by the monotonic clock and the key's id; over, they stay until the next one.
         self._pauses: dict[str, float] = {}
 
@@ -129,8 +137,10 @@ class Limits:
         return OpenReplies(self, key.id, reply_ids)
 
     def drop_replies(self, key_id: str, reply_ids: Sequence[str]) -> None:
-        """Count these replies no longer."""
-        self._ask("return redis.call('ZREM', KEYS[1], unpack(ARGV))", f"replies:{key_id}", *reply_ids)
+        """Count these replies no longer; a store that does not answer is told with the next call that it answers."""
+        dropped = self._ask("return redis.call('ZREM', KEYS[1], unpack(ARGV))", f"replies:{key_id}", *reply_ids)
+        if dropped is None and self._store:
+            self._owe([(key_id, reply_id) for reply_id in reply_ids])
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,11 +151,38 @@ class Limits:
         """What the script returns, or None when the store does not answer."""
         if self._store and time.monotonic() >= self._store_rests_until_s:
             try:
+                if self._owed:
+                    self._drop_owed(self._store)
                 return self._store.eval(script, 1, PREFIX + name, *arguments)
             except RedisError:
                 self._store_rests_until_s = time.monotonic() + _REST_S
         self._metrics.unlimited.inc()
         return None
+
+    def _owe(self, replies: Sequence[tuple[str, str]]) -> None:
+        with self._owed_lock:
+            self._owed.extend(replies)
+
+    def _drop_owed(self, store: Redis) -> None:
+        """Drop all that is owed, in one round trip.
+
+        Raises:
+            RedisError: the store still does not answer; all of it stays owed.
+        """
+        with self._owed_lock:
+            owed = list(self._owed)
+            self._owed.clear()
+        by_key: defaultdict[str, list[str]] = defaultdict(list)
+        for key_id, reply_id in owed:
+            by_key[key_id].append(reply_id)
+        drops = store.pipeline(transaction=False)
+        for key_id, reply_ids in by_key.items():
+            drops.zrem(f"{PREFIX}replies:{key_id}", *reply_ids)
+        try:
+            drops.execute()
+        except RedisError:
+            self._owe(owed)
+            raise
 
 
 def _open_store(url: str) -> Redis:

@@ -21,6 +21,7 @@ from db.base import new_id
 from db.models import ApiKey
 from settings import Settings
 from tests.faults.proxy import Proxy
+from tests.processes import await_value
 from tests.unit.api.live import QUESTION, Artifacts, Live, start_app
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -164,6 +165,26 @@ class TestOpenReplies:
         with redis.Redis.from_url(broker_url) as store:
             store.zadd(f"{PREFIX}replies:{key.id}", {"a": 1.0, "b": 1.0})  # long ago
         assert limits.open_replies(key, ["c", "d"]).is_open
+
+    def test_a_store_that_was_silent_learns_of_the_replies_that_ended(self, broker_url: str, metrics: Metrics) -> None:
+        address = urlsplit(broker_url)
+        assert address.hostname and address.port
+        key = build_key()
+        with Proxy((address.hostname, address.port)) as proxy, redis.Redis.from_url(broker_url) as store:
+
+            def ask_and_count() -> int:
+                limits.take_request(build_key())
+                return int(store.zcard(f"{PREFIX}replies:{key.id}"))
+
+            limits = Limits(Settings(broker_url=f"redis://127.0.0.1:{proxy.port}/0", **STRICT), metrics)  # type: ignore[arg-type]
+            open_replies = [limits.open_replies(key, [name]) for name in ("a", "b")]
+            proxy.silence()
+            for reply in open_replies:  # the first is not answered, and the second not asked
+                reply.close()
+            proxy.restore()
+            assert ask_and_count() == 2  # it is left alone for a while
+            await_value(ask_and_count, lambda left: left == 0, timeout_s=15)
+            limits.close()
 
     def test_does_not_limit_admins(self, limits: Limits) -> None:
         admin = build_key(KeyRole.ADMIN)
