@@ -64,17 +64,19 @@ def build_environment(**settings: object) -> dict[str, str]:
 
 
 @contextmanager
-def run_api(settings: Settings, log: Path, **others: object) -> Iterator[tuple[str, psutil.Process]]:
+def run_api(
+    settings: Settings, log: Path, program: str = "cli", **others: object
+) -> Iterator[tuple[str, psutil.Process]]:
     """The address of an API in a process of its own that is ready, and the process; all it prints goes to `log`.
 
-    `others` are further settings by name.
+    `program` is the module that is run; `others` are further settings by name.
     """
     address = f"http://127.0.0.1:{(port := find_free_port())}"
     folders = {"var": settings.var, "artifacts_url": settings.artifacts_url}
     environment = build_environment(port=port, broker_url=settings.broker_url, **folders, **others)
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "api"],
+            [sys.executable, "-m", program, "api"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,

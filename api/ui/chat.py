@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Message
 
 from api.completions import Exchange, begin_exchange, build_choice_id, find_finish_reason
+from api.logs import log
 from api.replies import hold_exchange
 from api.routes.conversations import read_conversation
 from api.schemas.chat import ChatCompletionCreate, ChatMetadata
@@ -80,6 +81,7 @@ class Chat:
         self._turns = turns
         self._is_new = is_new
         self._boxes: list[Element] = []
+        self._is_busy = False  # before there is an exchange, which takes a while to begin
         self._exchange: Exchange | None = None
         self._left = asyncio.Event()
 
@@ -173,13 +175,19 @@ class Chat:
 
     async def _send(self, fields: Fields) -> None:
         """Ask, and answer in the background, so that the page goes on."""
-        if self._exchange is not None:
+        if self._is_busy:
             return
         turn = Turn(fields["message"][0])
         self._turns.append(turn)
         self._hello.classes("gone")
         self._add_turn(turn)
-        background_tasks.create(self._answer(turn), name="answer")
+        self._begin_answer(turn)
+
+    def _begin_answer(self, turn: Turn) -> None:
+        """Nothing happens while an answer is on its way, as at the second of two quick clicks."""
+        if not self._is_busy:
+            self._is_busy = True
+            background_tasks.create(self._answer(turn), name="answer")
 
     async def _answer(self, turn: Turn) -> None:
         """One reply to the turn, which is the last one."""
@@ -196,10 +204,11 @@ class Chat:
             self._draw_turn(turn, box)
             if is_recorded:
                 await self._note_address()
-        except EXPECTED as error:
+        except (*EXPECTED, RuntimeError, ValueError) as error:  # the last two as engines fail
+            log.warning("reply broke", action="reply_failed", error=type(error).__name__)
             self._show_failure(turn, box, error)
         finally:
-            self._exchange = None
+            self._is_busy, self._exchange = False, None
             self._set_busy(False)
 
     async def _stream(self, words: Element) -> tuple[Sibling, bool]:
@@ -258,9 +267,9 @@ class Chat:
             return
 
         async def retry(_: Any) -> None:
-            if self._exchange is None:
+            if not self._is_busy:
                 self._draw_turn(turn, box)
-                background_tasks.create(self._answer(turn), name="answer again")
+                self._begin_answer(turn)
 
         self._draw_turn(turn, box)
         with box, tag("div", "notice bad", role="alert"):
@@ -320,8 +329,7 @@ class Chat:
         button("Reply after", step(1), icon_name="right")
 
     async def _answer_again(self, _: Any) -> None:
-        if self._exchange is None:
-            background_tasks.create(self._answer(self._turns[-1]), name="answer again")
+        self._begin_answer(self._turns[-1])
 
 
 def _read_turns(visit: Visit, conversation_id: str) -> list[Turn]:
