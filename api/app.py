@@ -120,7 +120,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["*"],  # OpenAI's SDKs send a dozen of their own; a listed origin may send any
             expose_headers=["Retry-After", "X-Request-Id", "X-Ratchet-Version", "X-Ratchet-Digest"],
         )
     app.add_middleware(RequestEdge, metrics=metrics)  # the last one is the outermost

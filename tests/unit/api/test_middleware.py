@@ -37,6 +37,15 @@ class TestCors:
                     assert response.headers.get("Access-Control-Allow-Origin") == allowed
                 assert refused.status_code in (401, 422)
 
+    def test_lets_the_headers_of_openais_sdk_through(self, settings: Settings) -> None:
+        names = "authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-os,x-stainless-retry-count"
+        with TestClient(create_app(settings.model_copy(update={"cors_origins": (ORIGIN,)}))) as http:
+            for origin, status in ((ORIGIN, 200), ("https://other.example", 400)):
+                preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": names}
+                asked = http.options("/v1/chat/completions", headers={"Origin": origin, **preflight})
+                assert asked.status_code == status
+        assert set(names.split(",")) <= set(asked.headers["Access-Control-Allow-Headers"].split(","))
+
 
 class TestBodyLimit:
     def test_refuses_a_declared_length_before_parsing(self, live: Live) -> None:
