@@ -27,6 +27,7 @@ from serving.slot import LoadHandle, ModelSlot
 from settings import Settings
 from worker.queue import build_celery
 
+_STATEMENT_S = 30.0  # a request whose statement takes longer gets 503, for its client has long gone
 _MAX_DECODE_THREADS = 2  # a loaded version decodes at most so many batches side by side
 
 
@@ -53,7 +54,7 @@ def open_services(settings: Settings, metrics: Metrics, load: LoadHandle | None 
     `load` makes of an artifact what answers; None: what the settings say.
     """
     with ExitStack() as stack:
-        database = Database(settings.database)
+        database = Database(settings.database, _STATEMENT_S)
         stack.callback(database.dispose)
         decode_threads = min(settings.threads, _MAX_DECODE_THREADS)
         if settings.engine_url:

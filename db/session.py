@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -17,6 +17,15 @@ from db.errors import DatabaseUrlInvalid
 BUSY_TIMEOUT_S = 20  # how long a SQLite transaction waits for another to end
 
 _DRIVERS = frozenset({"sqlite", "sqlite+pysqlite", "postgresql+psycopg"})
+# Of PostgreSQL, for a server or a network that falls silent: without them a request would wait for ever, and soon all.
+_CONNECT_S = 5
+_SILENT_OPTIONS: dict[str, int] = {
+    "connect_timeout": _CONNECT_S,
+    "tcp_user_timeout": 10_000,  # in ms: what was sent is not acknowledged for so long
+    "keepalives_idle": 10,  # the same while we only wait: asked after so many seconds of silence,
+    "keepalives_interval": 5,  # again after so many,
+    "keepalives_count": 3,  # and given up after so many that were not answered
+}
 _READ_OPTIONS: dict[str, dict[str, Any]] = {
     "sqlite": {"sqlite_read_only": True},
     "postgresql": {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"},
@@ -40,11 +49,28 @@ def build_url(url: str) -> URL:
     return parsed
 
 
+def build_connect_args(url: URL, statement_timeout_s: float | None = None) -> dict[str, Any]:
+    """What the driver is to be told of patience; of what the URL says itself, that holds.
+
+    `statement_timeout_s`: the longest time for one statement, waiting for locks included; None: no limit.
+    """
+    if url.get_backend_name() != "postgresql":
+        return {}
+    given = {name: value for name, value in _SILENT_OPTIONS.items() if name not in url.query}
+    if statement_timeout_s is None:
+        return given
+    limit = f"-c statement_timeout={int(statement_timeout_s * 1000)}"
+    return {**given, "options": f"{limit} {url.query.get('options', '')}".strip()}
+
+
 class Database:
     """One database; safe to share between threads, to be opened anew after a fork."""
 
-    def __init__(self, url: str) -> None:
-        """Open lazily: no connection is made before the first transaction."""
+    def __init__(self, url: str, statement_timeout_s: float | None = None) -> None:
+        """Open lazily: no connection is made before the first transaction.
+
+        `statement_timeout_s`: see `build_connect_args`; who answers requests sets it, workers may take long.
+        """
         parsed = build_url(url)
         is_sqlite = parsed.get_backend_name() == "sqlite"
         self._engine = create_engine(
@@ -52,6 +78,7 @@ class Database:
             pool_size=20,
             max_overflow=0,  # connections above the pool's size are opened and closed for each use, which takes 10 ms
             pool_pre_ping=not is_sqlite,
+            connect_args=build_connect_args(parsed, statement_timeout_s),
             hide_parameters=True,  # errors are logged, and parameters hold what people wrote
         )
         # SQLite lets writers wait by polling, up to 0.1 s at a time; those of one process take turns without.
@@ -69,9 +96,14 @@ class Database:
         return self._engine.url.render_as_string(hide_password=False)
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """A transaction that commits at the end, or rolls back on an error; on SQLite the only writer."""
+    def transaction(self, *, is_long: bool = False) -> Iterator[Session]:
+        """A transaction that commits at the end, or rolls back on an error; on SQLite the only writer.
+
+        `is_long`: none of its statements is cut off, however long it takes.
+        """
         with self._turn, self._write_sessions.begin() as session:
+            if is_long and self._engine.dialect.name == "postgresql":
+                session.execute(text("SET LOCAL statement_timeout = 0"))
             yield session
 
     @contextmanager

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from db.errors import DatabaseTooNew, MigrationBusy
-from db.session import build_url, control_sqlite_transactions
+from db.session import build_connect_args, build_url, control_sqlite_transactions
 
 _LOCK_POLL_S = 0.1
 ADVISORY_LOCK = 7_266_782_438  # any number, so long as no other program locks it in this database
@@ -84,7 +84,7 @@ def _build_config() -> Config:
 def _build_engine(url: str) -> Engine:
     """An engine that keeps no connections, so that closing one gives up all that it holds."""
     parsed = build_url(url)
-    engine = create_engine(parsed, poolclass=NullPool)
+    engine = create_engine(parsed, poolclass=NullPool, connect_args=build_connect_args(parsed))
     if parsed.get_backend_name() == "sqlite":
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         control_sqlite_transactions(engine)

@@ -31,7 +31,7 @@ def erase(user: EndUser, services: ServicesDep) -> Erasure:
     versions trained on the rows are marked, and a run without them is queued. Keep the id: the receipt tells when the
     last marked version is out of service.
     """
-    with services.database.transaction() as session:
+    with services.database.transaction(is_long=True) as session:
         return _build(session, erase_end_user(session, user))
 
 

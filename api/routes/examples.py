@@ -52,7 +52,7 @@ async def read_upload(request: Request, services: Services) -> ExampleImport:
 
 def _import_examples(services: Services, name: str, content: bytes) -> ExampleImport:
     result = read_examples(content, check_text(name))
-    with services.database.transaction() as session:
+    with services.database.transaction(is_long=True) as session:
         imported = add_examples(session, result.examples, name, hashlib.sha256(content).hexdigest())
     return ExampleImport(
         rows_read=result.rows_read,

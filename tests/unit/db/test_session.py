@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from data.vocabulary import KeyRole
 from db.errors import DatabaseUrlInvalid
 from db.keys import count_keys, create_key
 from db.models import ApiKey, Conversation
-from db.session import Database, build_url
+from db.session import Database, build_connect_args, build_url
 from tests.rows import run_at_once
 
 
@@ -37,6 +39,41 @@ class TestBuildUrl:
         with pytest.raises(DatabaseUrlInvalid) as caught:
             build_url(url)
         assert "secret" not in caught.value.message
+
+
+class TestPatience:
+    def test_gives_up_a_server_that_accepts_and_never_answers(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            database = Database(f"postgresql://ann@127.0.0.1:{silent.getsockname()[1]}/ratchet")
+            began_s = time.monotonic()
+            with pytest.raises(OperationalError, match="timeout"), database.reading() as session:
+                session.connection()
+            assert time.monotonic() - began_s < 30
+            database.dispose()
+
+    def test_what_the_url_says_holds(self) -> None:
+        url = build_url("postgresql://host/ratchet?connect_timeout=60&options=-c%20lock_timeout%3D5")
+        arguments = build_connect_args(url, 2.5)
+        assert arguments["options"] == "-c statement_timeout=2500 -c lock_timeout=5"
+        assert "connect_timeout" not in arguments
+        assert "options" not in build_connect_args(url)
+        assert build_connect_args(build_url("sqlite:///x.db"), 2.5) == {}
+
+    def test_cuts_a_statement_off_where_it_is_to_and_no_long_transaction(self, postgres_url: str) -> None:
+        hasty, patient = Database(postgres_url, statement_timeout_s=0.2), Database(postgres_url)
+        sleep = text("SELECT pg_sleep(0.6)")
+        for begin in (hasty.reading, hasty.transaction):
+            with pytest.raises(OperationalError, match="statement timeout"), begin() as session:
+                session.execute(sleep)
+        for database in (hasty, patient):
+            with database.transaction(is_long=True) as session:
+                session.execute(sleep)
+        with patient.transaction() as session:
+            session.execute(sleep)
+        with pytest.raises(OperationalError, match="statement timeout"), hasty.transaction() as session:
+            session.execute(sleep)  # the limit is back
+        for database in (hasty, patient):
+            database.dispose()
 
 
 class TestCompact:
