@@ -12,10 +12,12 @@ import re
 import unicodedata
 import zipfile
 import zlib
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,11 @@ _UNKNOWN, _BEGIN, _END = "[UNK]", "[CLS]", "[SEP]"
 _TINY = np.float32(1e-12)
 _GELU = np.float32((2 / np.pi) ** 0.5)
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]|_")
+_ROOM = MAX_PIECES - 2  # for the pieces of a window
+# What takes room and says little: the rest of an address, and of what is repeated ("-----", "hahaha").
+_ADDRESS = re.compile(r"((?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s/?#]{1,60})\S*")
+_REPEATED = re.compile(r"(.{1,4}?)\1{3,}")
+_TOO_LONG = re.compile(rf"([^\W_]{{{LONGEST_WORD}}})(?=[^\W_])")
 
 Floats = NDArray[np.float32]
 Pieces = dict[str, int]
@@ -105,6 +112,21 @@ class CrisisEncoder:
                 logits[batch] = self._read(np.array([numbers[position] for position in batch]))
         return [(float(row[0]), CRISIS_CATEGORIES[int(row[1:].argmax())]) for row in logits]
 
+    def cut(self, window: str) -> list[str]:
+        """Overlapping parts of a window that has more pieces than `judge` reads; none of one that it reads whole.
+
+        Together they hold all of it but for the rest of an address and of what is repeated. Whatever stands behind a
+        pasted address, a rule of dashes or a row of emoji would go unread without them. What has no spaces and many
+        pieces is read by itself, so that it does not drown the words around it.
+        """
+        letters = _fold(window)
+        if _count_pieces(letters, self.pieces) <= _ROOM and not _TOO_LONG.search(letters):
+            return []
+        words = _shorten(letters).split()
+        large = [word for word in words if _count_pieces(word, self.pieces) > _ROOM // 2]
+        rest = " ".join(word for word in words if word not in large)
+        return [part for text in (rest, *large) for part in _cut_parts(_TOO_LONG.sub(r"\1 ", text), self.pieces)]
+
     def _read(self, numbers: NDArray[np.int64]) -> Floats:
         """Piece numbers [windows, pieces] to logits [windows, 1 + categories]."""
         vectors = self.embeddings[numbers] * self.embedding_scales[numbers][..., None]
@@ -133,17 +155,42 @@ def list_pieces(window: str, pieces: Pieces) -> list[int]:
     A word is cut into the longest pieces that are known, from its start on (WordPiece: Schuster & Nakajima, ICASSP
     2012); a word that cannot be cut so is unknown.
     """
-    plain = unicodedata.normalize("NFD", clean_text(window).casefold().replace("\u2019", "'"))
-    letters = "".join(letter for letter in plain if unicodedata.category(letter) != "Mn")
     numbers: list[int] = []
-    for word in _TOKEN.finditer(letters):
-        numbers += _cut_word(word[0][:LONGEST_WORD], pieces)
-        if len(numbers) >= MAX_PIECES - 2:
+    for word in _TOKEN.finditer(_fold(window)):
+        numbers += _cut_word(word[0], pieces)
+        if len(numbers) >= _ROOM:
             break
-    return [pieces[_BEGIN], *numbers[: MAX_PIECES - 2], pieces[_END]]
+    return [pieces[_BEGIN], *numbers[:_ROOM], pieces[_END]]
+
+
+def _fold(window: str) -> str:
+    """Without case and accents."""
+    plain = unicodedata.normalize("NFD", clean_text(window).casefold().replace("\u2019", "'"))
+    return "".join(letter for letter in plain if unicodedata.category(letter) != "Mn")
+
+
+def _shorten(letters: str) -> str:
+    return _REPEATED.sub(r"\1\1\1", _ADDRESS.sub(r"\1", letters))
+
+
+def _count_pieces(letters: str, pieces: Pieces) -> int:
+    return sum(len(_cut_word(word, pieces)) for word in _TOKEN.findall(letters))
+
+
+def _cut_parts(letters: str, pieces: Pieces) -> list[str]:
+    """`letters` in parts that fit, each of which begins in the middle of the one before."""
+    words = list(_TOKEN.finditer(letters))
+    totals = [0, *accumulate(len(_cut_word(word[0], pieces)) for word in words)]
+    parts, start, end = [], 0, 0
+    while end < len(words):
+        end = bisect_right(totals, totals[start] + _ROOM) - 1
+        parts.append(letters[words[start].start() : words[end - 1].end()])
+        start = max(start + 1, bisect_left(totals, totals[end] - _ROOM // 2))
+    return parts
 
 
 def _cut_word(word: str, pieces: Pieces) -> list[int]:
+    word = word[:LONGEST_WORD]
     numbers, start = [], 0
     while start < len(word):
         mark = "##" if start else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from data.cleaning import clean_text
 BUCKET_BITS = 17
 WINDOW_WORDS = 30
 LETTER_RUNS = (3, 4, 5)
+MOST_WINDOWS = 400  # of one text, about what 3,000 words of prose have; then its short sentences are read as one
+_SHORT = WINDOW_WORDS // 2  # words of sentences that are put together then
 
 Buckets = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
@@ -34,11 +37,20 @@ def simplify(text: str) -> str:
 
 
 def split_windows(text: str) -> list[str]:
-    """The windows of a text, which together cover it; none of an empty one."""
+    """The windows of a text, which together cover it; none of an empty one.
+
+    A window begins with nearly each sentence, so a list of three thousand words would have as many.
+    """
     words = text.split()
     if len(words) <= WINDOW_WORDS:
         return [text] if words else []
     sentences = [piece for sentence in _SENTENCE.findall(text) for piece in _split_words(sentence)]
+    windows = _join_neighbours(sentences)
+    return windows if len(windows) <= MOST_WINDOWS else _join_neighbours(_put_together(sentences))
+
+
+def _join_neighbours(sentences: Sequence[str]) -> list[str]:
+    """As many neighbouring sentences as fit into a window, beginning with each that brings a new one in."""
     counts = [len(sentence.split()) for sentence in sentences]
     windows, covered = [], 0
     for start in range(len(sentences)):
@@ -50,6 +62,21 @@ def split_windows(text: str) -> list[str]:
             windows.append(" ".join(sentences[start:end]))
             covered = end
     return windows
+
+
+def _put_together(sentences: Sequence[str]) -> list[str]:
+    """Sentences of at most _SHORT words where neighbours are short enough; longer ones as they are."""
+    joined: list[str] = []
+    size = WINDOW_WORDS
+    for sentence in sentences:
+        count = len(sentence.split())
+        if size + count <= _SHORT:
+            joined[-1] += f" {sentence}"
+            size += count
+        else:
+            joined.append(sentence)
+            size = count
+    return joined
 
 
 def list_buckets(window: str) -> Buckets:

@@ -33,6 +33,7 @@ from data.crisis_features import BUCKET_BITS, list_buckets, split_windows
 from data.crisis_memory import CrisisMemory, Score
 
 MOST_READ = 4  # windows of one text that the large encoder reads: a long message must not wait for seconds
+MOST_PARTS = 64  # of the windows of one text that are too long to be read whole: about half a second
 MIN_WORDS = 4  # fewer words (of letters) are left to the rules: they give the classifier too little to go by
 WEIGHTS_FILE = Path(__file__).with_name("crisis_weights.npz")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -66,7 +67,7 @@ class CrisisModel:
         Raises:
             CrisisModelInvalid: the large encoder is needed and cannot be loaded.
         """
-        windows = [split_windows(text) for text in texts]
+        windows = [self._list_windows(text) for text in texts]
         small = self._read(chain.from_iterable(windows), "small")
         doubtful = [self._pick_doubtful({window: small[window] for window in found}) for found in windows]
         large = self._read(chain.from_iterable(doubtful), "large")
@@ -75,6 +76,17 @@ class CrisisModel:
             max((large[window] for window in picked), default=highest)
             for picked, highest in zip(doubtful, best, strict=True)
         ]
+
+    def _list_windows(self, text: str) -> list[str]:
+        """The windows of a text, and the parts of those that the small encoder does not read whole.
+
+        The parts come beside their window: the head of it is judged with the features of all its words. Of more than
+        MOST_PARTS those with the most spaces are read, for language has them, and a pasted file has few. What fits the
+        small encoder fits the large one, too, which knows all its pieces and longer ones.
+        """
+        windows = split_windows(text)
+        parts = [part for window in windows for part in self.encoder.cut(window)]
+        return windows + sorted(parts, key=lambda part: part.count(" "), reverse=True)[:MOST_PARTS]
 
     def _pick_doubtful(self, scores: Mapping[str, Score]) -> list[str]:
         """The windows of one text that the large encoder reads."""

@@ -54,6 +54,47 @@ class TestListPieces:
         assert 2 <= len(numbers) <= MAX_PIECES
 
 
+class TestCut:
+    @pytest.mark.parametrize("text", ["", HINT, "?! " * 31, "a" * LONGEST_WORD, "1 " * (MAX_PIECES - 2)])
+    def test_leaves_what_is_read_whole(self, text: str) -> None:
+        assert load_crisis_encoder().cut(text) == []
+
+    @given(st.lists(st.text("ab1.:/- \U0001f62d", max_size=12), min_size=40, max_size=80).map(" ".join))
+    def test_leaves_no_piece_unread(self, text: str) -> None:
+        encoder = load_crisis_encoder()
+        parts = encoder.cut(text)
+        assert all(len(list_pieces(part, encoder.pieces)) <= MAX_PIECES for part in parts)
+        read = {number for part in parts or [text] for number in list_pieces(part, encoder.pieces)}
+        assert (
+            read >= {number for word in text.split() for number in list_pieces(word, encoder.pieces)} or "://" in text
+        )
+
+    def test_begins_each_part_in_the_middle_of_the_one_before(self) -> None:
+        encoder = load_crisis_encoder()
+        words = [piece for piece in encoder.pieces if piece.isalpha() and len(piece) > 3][:100]
+        parts = [part.split() for part in encoder.cut(" ".join(words))]
+        assert parts == [words[:62], words[31:93], words[62:]]
+
+    def test_reads_by_itself_what_has_no_spaces(self) -> None:
+        word = ".".join("abcdefghijklmnopqrstuvwxyz")
+        parts = load_crisis_encoder().cut(f"I am {word} done {word}{word} today")
+        assert parts[0] == "i am done today"
+        assert parts[1] == word
+        assert (parts[2][:5], parts[-1][-5:]) == ("a.b.c", "x.y.z")
+
+    def test_shortens_what_says_little(self) -> None:
+        address = "https://example.com/one/two?three=four" + "-five" * 30
+        text = " ".join((address, "-" * 70, "HAHA" * 30, "\U0001f62d" * 70, "I am done"))
+        short = "https://example.com --- hahaha \U0001f62d\U0001f62d\U0001f62d i am done"
+        assert load_crisis_encoder().cut(text) == [short]
+
+    def test_reads_on_in_a_word_without_end(self) -> None:
+        word = "".join(f"x{number}" for number in range(100))
+        parts = load_crisis_encoder().cut(word)
+        assert "".join(dict.fromkeys("".join(parts).split())).startswith(word[:LONGEST_WORD])
+        assert parts[-1].endswith("x98x99")
+
+
 class TestNormalise:
     def test_gives_mean_and_spread(self) -> None:
         states = np.array([[1, 2, 3, 6], [5, 5, 5, 5]], dtype=np.float32)

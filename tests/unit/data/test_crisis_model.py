@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,8 @@ from data.crisis_encoder import (
     CrisisModelInvalid,
     load_crisis_encoder,
 )
-from data.crisis_features import BUCKET_BITS, WINDOW_WORDS, list_buckets, simplify, split_windows
-from data.crisis_model import MOST_READ, WEIGHTS_FILE, load_crisis_model
+from data.crisis_features import BUCKET_BITS, MOST_WINDOWS, WINDOW_WORDS, list_buckets, simplify, split_windows
+from data.crisis_model import MOST_PARTS, MOST_READ, WEIGHTS_FILE, load_crisis_model
 
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
 FILLER = "We had soup for lunch and then we walked to the lake with the children. "
@@ -43,6 +45,15 @@ class TestSplitWindows:
     def test_leaves_a_short_text_whole(self) -> None:
         assert split_windows("One. Two! Three?") == ["One. Two! Three?"]
         assert split_windows(" \n") == []
+
+    def test_reads_short_sentences_as_one_where_there_are_very_many(self) -> None:
+        words = [f"w{number}." for number in range(3000)]
+        windows = split_windows(" ".join(words))
+        assert len(windows) <= MOST_WINDOWS
+        assert {word for window in windows for word in window.split()} == set(words)
+        assert all(len(window.split()) <= WINDOW_WORDS for window in windows)
+        for one, other in pairwise(windows):
+            assert len(set(one.split()) & set(other.split())) == WINDOW_WORDS // 2
 
     def test_cuts_a_sentence_that_is_too_long(self) -> None:
         assert [len(window.split()) for window in split_windows("word " * 100)] == [30, 30, 30, 10]
@@ -69,6 +80,40 @@ class TestCrisisModel:
     def test_sees_it_in_a_long_message(self) -> None:
         [category] = load_crisis_model().find_categories([FILLER * 20 + HINT + FILLER * 20])
         assert category in CRISIS_CATEGORIES
+
+    @pytest.mark.parametrize(
+        "noise",
+        [
+            "Sent from my phone\n" + "-" * 70,
+            "https://www.example.com/some/path/abc-def-ghi/jkl_mno?x=1&y=2&z=3#frag-one-two-three-four-five-six",
+            f"{'HAHA' * 15} {'HAHA' * 15}",
+            "\U0001f62d" * 62,
+            "\U0001f62d\U0001f494\U0001f622\U0001f61e\U0001f97a" * 15,
+            "!" * 62,
+            "data:image/png;base64," + "".join(sha256(bytes([number])).hexdigest() + "/" for number in range(100)),
+        ],
+    )
+    def test_sees_a_hint_behind_what_takes_all_pieces(self, noise: str) -> None:
+        hint = "By this time tomorrow my family will finally be free of me"
+        assert (
+            load_crisis_model().find_categories([hint, f"{noise}\n{hint}", f"{noise} {hint} {noise}"])
+            == ["suicide"] * 3
+        )
+
+    def test_reads_a_text_that_never_ends_in_bounded_time(self) -> None:
+        read: list[str] = []
+
+        class Listening(CrisisEncoder):
+            def judge(self, windows: Sequence[str]) -> list[tuple[float, str]]:
+                read.extend(windows)
+                return [(-100.0, "abuse")] * len(windows)
+
+        known = load_crisis_model()
+        encoder = Listening(**{field.name: getattr(known.encoder, field.name) for field in fields(known.encoder)})
+        file, words = ".".join(f"a{number}" for number in range(10_000)), "we have had soup and " * 5
+        replace(known, encoder=encoder).score([f"{file} {words} {file}"])
+        assert len(read) == MOST_PARTS + 1
+        assert any(words.strip() in window for window in read[1:])
 
     def test_keeps_the_texts_apart(self) -> None:
         found = load_crisis_model().find_categories([FILLER * 30, "", HINT, FILLER, FILLER * 5 + HINT])
