@@ -121,6 +121,47 @@ class TestMatchRule:
     def test_leaves_figures_of_speech_alone(self, text: str) -> None:
         assert match_rule(text) is None
 
+    @pytest.mark.parametrize(
+        ("category", "text"),
+        [
+            ("suicide", "i wanna _die_"),
+            ("suicide", "i wanna *die*"),
+            ("suicide", "i wanna **_die_**!"),
+            ("suicide", "i ~~dont~~ want to `die`"),
+            ("self_harm", "I cut _myself_"),
+            ("suicide", "_suicide_"),
+            ("suicide", "suicide_"),
+            ("suicide", "__Should I__ *kill* ***myself***"),
+            ("suicide", "i wanna di\u00ade"),
+            ("suicide", "\uff29 \uff57\uff41\uff4e\uff54 \uff54\uff4f \uff24\uff29\uff25"),
+            ("suicide", "\U0001d408 \U0001d430\U0001d41a\U0001d427\U0001d427\U0001d41a \U0001d41d\U0001d422\U0001d41e"),
+            ("suicide", "I don\u00b4t want to live anymore"),
+            ("suicide", "I don`t want to live anymore"),
+            ("suicide", "suicideee"),
+            ("suicide", "I wanna DIEEEE"),
+            ("suicide", "i want to killlll myselfff"),
+            ("suicide", "i want to d i e"),
+            ("suicide", "i wanna d.i.e"),
+            ("suicide", "S-U-I-C-I-D-E"),
+        ],
+    )
+    def test_finds_what_is_dressed_up(self, category: str, text: str) -> None:
+        assert match_rule(text) == category
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "I wanted to *die* of embarrassment when she read it out",
+            "we _overdosed_ on **chocolate**",
+            "sooo I am dying to see you!!!",
+            "my_suicide_squad.py and 2*die*3 in __init__",
+            "I d i y a lot, at 7 a.m. and p.m., in the U.S.A.",
+            "I cut *myself* some slack ~today~, `some` at least",
+        ],
+    )
+    def test_leaves_what_is_dressed_up_and_harmless_alone(self, text: str) -> None:
+        assert match_rule(text) is None
+
     def test_finds_a_signal_in_a_long_text(self) -> None:
         assert match_rule("It has been a slow week. " * 400 + "I want to die. " + "Anyway. " * 400) == "suicide"
 
