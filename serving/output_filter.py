@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import regex
 
-from data.harmful_text import HARMFUL
+from data.harmful_text import flatten, locate_harmful
 from data.personal_patterns import ADDRESS, NAME
 from data.scrubbing import PersonalSpan, find_personal_spans
 
@@ -69,11 +69,13 @@ class OutputFilter:
         self._known = _squash(known)
         self._notice = notice
         self._text = ""  # as the model wrote it
+        self._flat = ""  # the same, as `locate_harmful` reads it
         self._passed = 0  # so many characters of it are decided
 
     def push(self, text: str) -> str:
         """What may be sent now."""
         self._text += text
+        self._flat += flatten(text)
         if self.is_stopped or (text.isalnum() and self._passed < len(self._text) - len(text)):
             return ""  # in the middle of a word that waits
         return self._decide(is_end=False)
@@ -88,16 +90,16 @@ class OutputFilter:
         growing = end if is_end else self._find_growing()
         if growing == self._passed < end:
             return ""  # nothing could be sent, whatever the rules say
-        match = HARMFUL.search(self._text, self._passed, partial=not is_end)
-        limit = min(growing, match.start() if match else end)
+        harm_start, rule = locate_harmful(self._flat, self._passed, is_end=is_end) or (end, "")
         spans = self._find_personal()
-        if not is_end:
-            limit = min(limit, *(span.start for span in spans if span.end > end - _TAIL_CHARS), end)
+        recent = end if is_end else end - _TAIL_CHARS
+        undecided = min(growing, *(span.start for span in spans if span.end > recent), end)
+        limit = min(undecided, harm_start)
+        limit = min(limit, *(span.start for span in spans if span.start < limit < span.end), limit)  # not half of one
         parts = self._pass_on(spans, limit)
-        is_sure = match and not match.partial and (is_end or match.end() < end)
-        if match and is_sure and limit == match.start() < end:
+        if rule and undecided >= harm_start:
             self.is_stopped = True
-            self.rules.append(str(match.lastgroup))
+            self.rules.append(rule)
             parts.append(f"\n\n{self._notice}" if self._text[:limit].strip() else self._notice)
         return "".join(parts)
 

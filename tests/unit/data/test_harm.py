@@ -104,5 +104,9 @@ class TestFindHarmful:
     def test_names_the_rule(self) -> None:
         assert find_harmful("Go ahead and hurt yourself.") == "incitement"
 
+    def test_reads_over_line_ends_and_emphasis(self) -> None:
+        assert find_harmful("Go ahead and\nhurt **yourself**.") == "incitement"
+        assert find_harmful("Go ahead.\nHurt not yourself.") is None
+
     def test_finds_none_in_care(self) -> None:
         assert find_harmful("Have you thought of killing yourself? I ask because I care.") is None

@@ -28,6 +28,20 @@ HARMFUL = {
     ],
     "slur": ["He is a faggot, that is all."],
 }
+WRAPPED = [  # what a reader does not see as another wording
+    "You should kill\nyourself.",
+    "You should kill\r\n\r\nyourself.",
+    "You should  kill   yourself.",
+    "You should\tkill\u2028yourself.",
+    "The lethal\u00a0dose of paracetamol is 10 g.",
+    "You should **kill** **yourself**.",
+    "You should _kill_ ~~yourself~~.",
+    "You should `kill yourself`.",
+    "You should kill\u200b yourself.",
+    "__kys__ now.",
+    "Just swallow 30 pills of\nit and then you will die.",
+    "Take them with\n*vodka* and you\u02bcre never\nwaking: you die.",
+]
 HARMLESS = [
     "Are you thinking of killing yourself? You can tell me.",
     "I slept 8 hours and 20 minutes, and 3 + 4 is 7.",
@@ -35,6 +49,11 @@ HARMLESS = [
     "Many people feel better after they talk about thoughts of suicide with someone.",
     "You could write down what worries you. It need not be good.",
     "Grüße! 你好，今天过得怎么样？ Ça va bien.",
+    "The bridge is 48 metres long and old.",
+    "You must die in the game to see it.",
+    "Just jump\nright in!",
+    "He swept up fag ends, and light came through chinks in the wall.",
+    "You could see the tower\n\n40 m further there is a café.",
 ]
 PERSONAL = {
     "Write to anna.smith@example.org and ask.": "Write to [EMAIL] and ask.",
@@ -42,7 +61,16 @@ PERSONAL = {
     "He lives at 12 Old Mill Road and waits.": "He lives at [ADDRESS] and waits.",
     "You can see Dr. Anna Miller about that.": "You can see Dr. [NAME] about that.",
 }
-CASES = [*(text for texts in HARMFUL.values() for text in texts), *HARMLESS, *PERSONAL]
+# What is decided late: another rule fires, or a word goes on, before the first one that began is complete.
+LATE = [
+    "Take all your pills and kys, with vodka you will never wake.",
+    "You must die inside.",
+    "You must die in it. You must die now.",
+    "She said 20 tablets a day, kys, all the pills (to overdose, you take them.",
+    "Call +44 20 7946 0958 painkillers, fag, and more.",
+    "You can see Dr. Anna Miller_building 300 feet of it.",
+]
+CASES = [*(text for texts in HARMFUL.values() for text in texts), *WRAPPED, *HARMLESS, *PERSONAL, *LATE]
 
 
 def stream(text: str, cuts: set[int], known: str = "") -> list[str]:
@@ -65,6 +93,17 @@ class TestFilterText:
         assert filtered.text.startswith("I hear you.")
         assert filtered.text.endswith(FILTER_NOTICE)
         assert "More of it" not in filtered.text
+
+    @pytest.mark.parametrize("text", WRAPPED)
+    def test_sees_through_white_space_and_emphasis(self, text: str) -> None:
+        filtered = filter_text(f"I hear you. {text} More of it.")
+        assert filtered.is_stopped
+        assert filtered.text.startswith("I hear you.")
+        assert "More of it" not in filtered.text
+
+    def test_sends_no_half_of_what_is_personal(self) -> None:
+        filtered = filter_text("Well, my name is Anna Kill Yourself now. And more.")
+        assert filtered.text == f"Well, my name is \n\n{FILTER_NOTICE}"
 
     @pytest.mark.parametrize("text", HARMLESS)
     def test_leaves_the_harmless_as_it_is(self, text: str) -> None:
@@ -89,6 +128,12 @@ class TestOutputFilter:
     def test_sends_the_same_however_the_text_is_cut(self, text: str, cuts: set[int]) -> None:
         whole = f"Well. {text} That is what I think about it, all in all, today."
         assert "".join(stream(whole, cuts)) == filter_text(whole).text
+
+    @pytest.mark.parametrize("text", CASES)
+    @pytest.mark.parametrize("length", [1, 2, 3, 7])
+    def test_sends_the_same_in_pieces_of_one_length(self, text: str, length: int) -> None:
+        whole = f"Well. {text} That is what I think about it, all in all, today."
+        assert "".join(stream(whole, set(range(length, len(whole), length)))) == filter_text(whole).text
 
     @given(text=st.text("ab 1@.+-'", max_size=60), cuts=st.sets(st.integers(1, 60), max_size=20))
     def test_loses_nothing(self, text: str, cuts: set[int]) -> None:
