@@ -6,7 +6,10 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable
 
-_SENTENCE_END = re.compile(r"[.!?\u2026]+[\"'\u2019\u201d)\]]*(?=\s|$)|[\u3002\uff01\uff1f]+|(?<=\S)(?=\n)")
+# A run of signs is tried once, from its start: "....x" would take the square of its length.
+_SENTENCE_END = re.compile(
+    r"(?<![.!?\u2026])[.!?\u2026]++[\"'\u2019\u201d)\]]*+(?=\s|$)|[\u3002\uff01\uff1f]+|(?<=\S)(?=\n)"
+)
 _SPACE = re.compile(r"\s+")
 _WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
 

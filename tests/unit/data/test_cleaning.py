@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from data.cleaning import check_text, clean_text, defuse_control_tokens
 from data.errors import InvalidText
 
 ODD_TEXT = (
-    st.text(st.sampled_from("ae\u0301 \t\r\n\x00\x1b\x85\xa0\u2028\u200b\u202e\ufeff\U000e0041\U0001f600")) | st.text()
+    st.text(st.sampled_from("ae\u0301\u0344\u0316 \t\r\n\x00\x1b\x85\xa0\u2028\u200b\u202e\ufeff\U000e0041\U0001f600"))
+    | st.text()
 )
 
 
@@ -32,6 +34,10 @@ class TestCleanText:
             ("  padded \n", "padded"),
             ("\U0001f600 你好", "\U0001f600 你好"),
             (" \n\t\u200b", ""),
+            ("a" + "\u0330" * 30, "a" + "\u0330" * 30),
+            ("a" + "\u0330" * 31 + "bc", "a" + "\u0330" * 30 + "bc"),
+            ("a" + "\u200b\u0330" * 31, "a" + "\u0330" * 30),
+            ("a" + "\u0344" * 30, "\u00e4" + "\u0301\u0308" * 15),
         ],
     )
     def test_gives_the_normal_form(self, raw: str, clean: str) -> None:
@@ -46,6 +52,15 @@ class TestCleanText:
     @given(ODD_TEXT)
     def test_is_idempotent(self, text: str) -> None:
         assert clean_text(clean_text(text)) == clean_text(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["e" + "\u0301\u0316" * 100_000, "a" + "\t" * 100_000 + "b", "\u00e9" + "\t" * 100_000 + "b", "\t\n" * 50_000],
+    )
+    def test_takes_no_seconds(self, text: str) -> None:
+        start = process_time()
+        clean_text(text)
+        assert process_time() - start < 2  # the square of the length took ten; this takes milliseconds
 
     @given(ODD_TEXT)
     def test_leaves_no_control_character_but_tab_and_newline(self, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,12 @@ class TestCutUnfinished:
 
 
 class TestSplitSentences:
+    @pytest.mark.parametrize("sign", [".", "?!", "\u2026"])
+    def test_takes_no_seconds_for_a_row_of_signs(self, sign: str) -> None:
+        text, start = f"Well{sign * 50_000}x. Yes.", process_time()
+        assert split_sentences(text) == [text[:-4], "Yes."]
+        assert process_time() - start < 2  # the square of the length took a minute; this takes milliseconds
+
     @pytest.mark.parametrize(
         ("text", "sentences"),
         [
