@@ -72,7 +72,8 @@ class Proxy:
         links, self._links = self._links, set()
         for link in links:
             for writer in link.writers:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+                if (connection := writer.get_extra_info("socket")).fileno() >= 0:  # else its end has left by itself
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
                 writer.transport.abort()
         return len(links)
 
