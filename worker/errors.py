@@ -1,12 +1,13 @@
 """Errors of the worker.
 
 RatchetError
-├── TrainerFailed    the trainer subprocess ended without a candidate
-│   └── TrainerKilled    by a signal that was not ours, or a shortage; worth another attempt
-├── CollectorKilled  the process that reads the pool ended without an answer; worth another attempt
-├── WorkerStopping   the worker is shutting down; another takes the run
-├── RunCancelled     an admin asked to stop
-└── BaseChanged      the deployment was started on another base model
+├── TrainerFailed      the trainer subprocess ended without a candidate
+│   └── TrainerKilled  by a signal that was not ours, or a shortage; worth another attempt
+├── CollectorKilled    the process that reads the pool ended without an answer; worth another attempt
+├── WorkerStopping     the worker is shutting down; another takes the run
+├── RunCancelled       an admin, an erasure or an exclusion asked to stop
+├── JudgedWeightsGone  what passed the gate is not what is registered or stored
+└── BaseChanged        the deployment was started on another base model
 """
 
 from data.errors import RatchetError
@@ -30,6 +31,10 @@ class WorkerStopping(RatchetError):
 
 class RunCancelled(RatchetError):
     """Cancelled by an admin."""
+
+
+class JudgedWeightsGone(RatchetError):
+    """The run passed the gate in an earlier attempt, but the weights that were judged are gone; start a new run."""
 
 
 class BaseChanged(RatchetError):

@@ -6,54 +6,34 @@ import dataclasses
 import json
 import os
 import socket
-from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
 from data.errors import RatchetError
 from data.recipe import build_recipe
-from data.vocabulary import RunStatus, Verdict
+from data.vocabulary import RunStatus
 from db.anchors import Standing, find_standing
 from db.errors import LeaseLost
-from db.evaluations import find_evaluation, finish_evaluation, start_evaluation
+from db.evaluations import find_evaluation, start_evaluation
 from db.holdouts import get_holdout
 from db.models import Version
-from db.promotions import get_production, is_rolled_back, promote
-from db.runs import claim_run, finish_run, release_lease, set_status
-from db.schedule import needs_approval
+from db.promotions import get_production
+from db.runs import claim_run, finish_run, release_lease
 from db.session import Database
-from db.versions import BASE_NUMBER, get_version, register_version
-from serving.artifact import load_artifact
-from serving.artifact_store import ArtifactStore, open_store
+from db.versions import BASE_NUMBER, get_version
+from serving.artifact_store import ArtifactStore
 from serving.errors import ArtifactInvalid, StoreUnavailable
 from settings import Settings
-from worker.base import DIGEST_LETTERS
 from worker.collection import Attempt, collect
 from worker.continuation import remove_checkpoints
 from worker.errors import CollectorKilled, RunCancelled, TrainerKilled, WorkerStopping
-from worker.evidence import load_evidence
-from worker.gate import GateDecision, decide
-from worker.lease import LeaseKeeper
+from worker.judgement import Outcome, judge, open_artifacts, register, take_verdict
+from worker.lease import LeaseKeeper, move_on
 from worker.patience import PatientDatabase
-from worker.scores import load_scores
 from worker.trainer_process import TrainerProcess, count_cores
-from worker.verdict_page import add_verdict, hide_holdout
 
 log = structlog.get_logger()
-
-_ROLLED_BACK = "Passed the gate, but production was rolled back from these very weights; waits for approval."
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended."""
-
-    status: RunStatus
-    reason: str | None = None
-    version_number: int | None = None
-    awaits_approval: bool = False
 
 
 def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome | None:
@@ -72,9 +52,8 @@ def execute_run(database: Database, settings: Settings, run_id: str) -> Outcome 
         outcome = _attempt(database, patient, settings, attempt, keeper)
         if outcome is None:
             return None
-        # A verdict to promote has ended the run in its own transaction. Who no longer holds the run has no say, and
-        # must not take the checkpoints, which are another's now.
-        if outcome.status is not RunStatus.SUCCEEDED and not _finish(patient, attempt, outcome):
+        # Who no longer holds the run has no say, and must not take the checkpoints, which are another's now.
+        if not outcome.is_stored and not _finish(patient, attempt, outcome):
             return None
         remove_checkpoints(settings.runs / run_id)
     log.info("run ended", action="run_ended", run_id=run_id, status=outcome.status, reason=outcome.reason)
@@ -139,6 +118,9 @@ def _finish(database: PatientDatabase, attempt: Attempt, outcome: Outcome) -> bo
 
 
 def _carry_out(database: PatientDatabase, settings: Settings, attempt: Attempt, keeper: LeaseKeeper) -> Outcome:
+    judged = take_verdict(database, settings, attempt)
+    if judged:
+        return judged
     retired = _find_retirement(database, attempt)
     if retired:
         return Outcome(RunStatus.SKIPPED, retired)
@@ -151,8 +133,8 @@ def _carry_out(database: PatientDatabase, settings: Settings, attempt: Attempt, 
     keeper.check()
     if loss:
         return Outcome(RunStatus.REFUSED, loss)
-    version = _register(database, settings, attempt)
-    return _judge(database, attempt, version, production)
+    version = register(database, settings, attempt)
+    return judge(database, attempt, version, production)
 
 
 def _find_retirement(database: PatientDatabase, attempt: Attempt) -> str:
@@ -172,12 +154,12 @@ def _write_order(database: PatientDatabase, settings: Settings, attempt: Attempt
     """Write run.json for the trainer; returns the production version that the candidate will be compared with."""
 
     def begin(session: Session) -> tuple[Version, Version, Standing]:
-        set_status(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
+        move_on(session, attempt.run_id, attempt.number, RunStatus.TRAINING)
         standing = find_standing(session, dataclasses.asdict(attempt.recipe.margins))
         return get_version(session, BASE_NUMBER), get_production(session), standing
 
     base, production, standing = database.write(begin)
-    store = _open_store(settings)
+    store = open_artifacts(settings)
     order = {
         "run_id": attempt.run_id,
         "attempt": attempt.number,
@@ -236,77 +218,7 @@ def _start_evaluation(database: PatientDatabase, attempt: Attempt, digest: str, 
     """Count the consultation when it starts, so that one that crashes counts too."""
 
     def count(session: Session) -> None:
-        set_status(session, attempt.run_id, attempt.number, RunStatus.EVALUATING)
+        move_on(session, attempt.run_id, attempt.number, RunStatus.EVALUATING)
         start_evaluation(session, attempt.run_id, digest, production)
 
     database.write(count)
-
-
-def _open_store(settings: Settings) -> ArtifactStore:
-    return open_store(settings.artifacts, settings.remote_artifacts, settings.artifacts_kept)
-
-
-def _register(database: PatientDatabase, settings: Settings, attempt: Attempt) -> Version:
-    """Move the candidate among the artifacts and give it its version number.
-
-    Its report is kept without what the hold-out said until it is promoted.
-    """
-    artifact = load_artifact(attempt.folder / "artifact")
-    name = artifact.digest[:DIGEST_LETTERS]
-    _open_store(settings).publish(artifact.folder, name)
-    report = hide_holdout(_read_report(attempt))
-
-    def register(session: Session) -> Version:
-        base_model = artifact.manifest["base_model"]
-        version = register_version(session, attempt.run_id, artifact.digest, name, base_model, report)
-        set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING, version_number=version.number)
-        return version
-
-    return database.write(register)
-
-
-def _read_report(attempt: Attempt) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((attempt.folder / "report.json").read_text())
-    return report
-
-
-def _judge(database: PatientDatabase, attempt: Attempt, version: Version, production: int) -> Outcome:
-    """Ask the gate, record its decision, and move production in the same transaction that ends the run.
-
-    Where the schedule's mode is `approve`, or these weights were rolled back, production stays: an admin promotes the
-    version, or does not.
-    """
-    paired, rated = load_scores(attempt.folder / "scores.parquet")
-    recipe = attempt.recipe
-
-    def judge(session: Session) -> tuple[GateDecision, Outcome]:
-        set_status(session, attempt.run_id, attempt.number, RunStatus.PROMOTING)
-        consultation = start_evaluation(session, attempt.run_id, version.digest, production)
-        standing = find_standing(session, dataclasses.asdict(recipe.margins))
-        evidence = load_evidence(attempt.folder, standing.promoted_at_s)
-        budget = replace(get_holdout(session).budget, consultations=consultation)
-        decision = decide(paired, rated, recipe.margins, consultation, evidence, mode=recipe.gate_mode, budget=budget)
-        finish_evaluation(session, attempt.run_id, decision.to_dict(), decision.verdict)
-        outcome = _build_outcome(decision, version)
-        if decision.verdict is Verdict.PROMOTE:
-            get_version(session, version.number).report = _read_report(attempt)
-            if needs_approval(session):
-                outcome = replace(outcome, reason="Passed the gate; waits for approval.", awaits_approval=True)
-            elif is_rolled_back(session, version.digest):
-                outcome = replace(outcome, reason=_ROLLED_BACK, awaits_approval=True)
-            else:
-                reason = outcome.reason or ""
-                promote(session, version.number, "gate", reason, "gate", attempt.run_id, expected=production)
-            finish_run(session, attempt.run_id, attempt.number, outcome.status, outcome.reason, version.number)
-        return decision, outcome
-
-    decision, outcome = database.write(judge)
-    add_verdict(attempt.folder, decision, version.number, waits=outcome.awaits_approval)
-    return outcome
-
-
-def _build_outcome(decision: GateDecision, version: Version) -> Outcome:
-    reasons = decision.list_shown_reasons()
-    reason = reasons[0]["sentence"] if reasons else None
-    status = RunStatus.SUCCEEDED if decision.verdict is Verdict.PROMOTE else RunStatus.REFUSED
-    return Outcome(status, reason, version.number)

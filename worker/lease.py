@@ -9,9 +9,11 @@ from typing import Any, Self
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from data.vocabulary import RunStatus
 from db.errors import LeaseLost
-from db.runs import renew_lease
+from db.runs import renew_lease, set_status
 from db.session import Database
 from worker.errors import RunCancelled, WorkerStopping
 
@@ -21,6 +23,19 @@ PROGRESS_S = 2.0  # at least so often, for whoever watches the progress
 StopReason = RunCancelled | LeaseLost | WorkerStopping
 
 _open_keepers: set[LeaseKeeper] = set()
+
+
+def move_on(session: Session, run_id: str, attempt: int, status: RunStatus) -> None:
+    """Set the status of a held run, see `set_status`, unless it is to be cancelled.
+
+    The row stays locked until the transaction ends, so its other writes stand only if nobody asked before; an erasure
+    or an exclusion that asks later finds the run as they leave it.
+
+    Raises:
+        RunCancelled: an admin, an erasure or an exclusion asked for that.
+    """
+    if set_status(session, run_id, attempt, status).cancel_requested:
+        raise RunCancelled
 
 
 def stop_all_runs() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from worker.wording import write_p
 
 MARKER = "<!-- verdict -->"
 HOLDOUT_KEYS = ("metrics", "samples", "win_rate", "slices", "safety", "head")  # of report.json: what the hold-out said
+_REPORT, _PAGE = "report.json", "report.html"
 _HOLDOUT_PART = re.compile(re.escape(MARKER) + r".*?(?=<h2>Training</h2>|\Z)", re.DOTALL)
 _WAITS = "Passed the gate and waits for approval: the evidence says that it is better"
 _HEADLINES = {
@@ -33,23 +35,49 @@ def hide_holdout(report: dict[str, Any]) -> dict[str, Any]:
     return report | empty
 
 
-def add_verdict(folder: Path, decision: GateDecision, version_number: int, *, waits: bool = False) -> None:
+@dataclass(frozen=True)
+class Reports:
+    """Both files as they were read."""
+
+    report: dict[str, Any]
+    page: str
+
+
+def withhold_scores(folder: Path) -> Reports:
+    """Take what the hold-out said out of both files, until a verdict may show it; returns them whole."""
+    whole = _read(folder)
+    _write(folder, _hide(whole))
+    return whole
+
+
+def add_verdict(
+    folder: Path, decision: GateDecision, version_number: int, whole: Reports | None = None, *, waits: bool = False
+) -> None:
     """Write the decision into report.json and, at its marker, into report.html; `waits` for an admin's approval.
 
     Without a promotion what the hold-out said leaves both files: of the page, all from the marker to the part on
-    training.
+    training. `whole` are the files as they were before it was withheld.
     """
-    report_file, page_file = folder / "report.json", folder / "report.html"
-    report = json.loads(report_file.read_text())
+    reports = whole or _read(folder)
     if not decision.shows_scores:
-        report = hide_holdout(report)
-    report |= {"version": version_number, "decision": decision.to_dict()}
-    report_file.write_text(json.dumps(report, indent=2) + "\n")
-    page = page_file.read_text()
-    if not decision.shows_scores:
-        page = _HOLDOUT_PART.sub(MARKER, page, count=1)
+        reports = _hide(reports)
+    report = reports.report | {"version": version_number, "decision": decision.to_dict()}
     headline = _WAITS if waits else _HEADLINES[decision.verdict]
-    page_file.write_text(page.replace(MARKER, _render(headline, decision, version_number), 1))
+    page = reports.page.replace(MARKER, _render(headline, decision, version_number), 1)
+    _write(folder, Reports(report, page))
+
+
+def _read(folder: Path) -> Reports:
+    return Reports(json.loads((folder / _REPORT).read_text()), (folder / _PAGE).read_text())
+
+
+def _write(folder: Path, reports: Reports) -> None:
+    (folder / _REPORT).write_text(json.dumps(reports.report, indent=2) + "\n")
+    (folder / _PAGE).write_text(reports.page)
+
+
+def _hide(reports: Reports) -> Reports:
+    return Reports(hide_holdout(reports.report), _HOLDOUT_PART.sub(MARKER, reports.page, count=1))
 
 
 def _render(headline: str, decision: GateDecision, version_number: int) -> str:

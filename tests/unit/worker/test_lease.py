@@ -6,11 +6,12 @@ import threading
 
 import pytest
 
+from data.vocabulary import RunStatus
 from db.errors import LeaseLost
 from db.runs import claim_run, create_run, get_run, request_cancel
 from db.session import Database
 from worker.errors import RunCancelled, WorkerStopping
-from worker.lease import LeaseKeeper, stop_all_runs
+from worker.lease import LeaseKeeper, move_on, stop_all_runs
 
 LEASE_S = 0.4
 WAIT_S = 30
@@ -63,3 +64,23 @@ class TestLeaseKeeper:
             assert stopped.is_set()
             with pytest.raises(WorkerStopping):
                 keeper.check()
+
+
+class TestMoveOn:
+    def test_sets_the_status_of_the_holder(self, database: Database, run_id: str) -> None:
+        with database.transaction() as session:
+            move_on(session, run_id, 1, RunStatus.TRAINING)
+        with database.reading() as session:
+            assert get_run(session, run_id).status is RunStatus.TRAINING
+
+    def test_undoes_all_when_the_run_is_to_be_cancelled(self, database: Database, run_id: str) -> None:
+        with database.transaction() as session:
+            request_cancel(session, run_id)
+        with pytest.raises(RunCancelled), database.transaction() as session:
+            move_on(session, run_id, 1, RunStatus.TRAINING)
+        with database.reading() as session:
+            assert get_run(session, run_id).status is RunStatus.QUEUED
+
+    def test_is_for_the_holder_alone(self, database: Database, run_id: str) -> None:
+        with pytest.raises(LeaseLost), database.transaction() as session:
+            move_on(session, run_id, 0, RunStatus.TRAINING)
