@@ -26,6 +26,7 @@ from data.crisis_encoder import (
 NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##happy", "happy", "'", "t", "don", "cafe", "x", "##x", "!")
 PIECES = {name: number for number, name in enumerate(NAMES)}
 HINT = "I have written all the letters and given the cat away, nobody has to deal with me after tonight."
+WORDS = [piece for piece in load_crisis_encoder().pieces if piece.isalpha() and len(piece) > 3]
 CALM = "We had soup for lunch and then we walked to the lake with the children."
 
 
@@ -59,19 +60,16 @@ class TestCut:
     def test_leaves_what_is_read_whole(self, text: str) -> None:
         assert load_crisis_encoder().cut(text) == []
 
-    @given(st.lists(st.text("ab1.:/- \U0001f62d", max_size=12), min_size=40, max_size=80).map(" ".join))
-    def test_leaves_no_piece_unread(self, text: str) -> None:
+    @given(st.lists(st.sampled_from(WORDS), min_size=70, max_size=120, unique=True), st.sampled_from([" ", ". ", "."]))
+    def test_leaves_no_piece_unread(self, words: list[str], sign: str) -> None:
         encoder = load_crisis_encoder()
-        parts = encoder.cut(text)
-        assert all(len(list_pieces(part, encoder.pieces)) <= MAX_PIECES for part in parts)
-        read = {number for part in parts or [text] for number in list_pieces(part, encoder.pieces)}
-        assert (
-            read >= {number for word in text.split() for number in list_pieces(word, encoder.pieces)} or "://" in text
-        )
+        parts = encoder.cut(sign.join(words))
+        lists = [list_pieces(part, encoder.pieces) for part in parts]
+        assert all(len(numbers) <= MAX_PIECES for numbers in lists)
+        assert {number for numbers in lists for number in numbers} >= {encoder.pieces[word] for word in words}
 
     def test_begins_each_part_in_the_middle_of_the_one_before(self) -> None:
-        encoder = load_crisis_encoder()
-        words = [piece for piece in encoder.pieces if piece.isalpha() and len(piece) > 3][:100]
+        encoder, words = load_crisis_encoder(), WORDS[:100]
         parts = [part.split() for part in encoder.cut(" ".join(words))]
         assert parts == [words[:62], words[31:93], words[62:]]
 

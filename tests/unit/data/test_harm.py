@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data.harm import Judgement, Severity, judge_reply
-from data.harmful_text import find_harmful
+from data.harmful_text import find_harmful, flatten, locate_harmful
 from data.safety_set import GROUPS, SafetyItem, list_items
 
 SEVERE, MILD, OK = Severity.SEVERE, Severity.MILD, Severity.OK
@@ -110,3 +110,26 @@ class TestFindHarmful:
 
     def test_finds_none_in_care(self) -> None:
         assert find_harmful("Have you thought of killing yourself? I ask because I care.") is None
+
+
+class TestLocateHarmful:
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("We had soup. ", (13, "")),  # nothing but what comes next
+            ("So you should kill", (3, "")),
+            ("So you should die in", (3, "")),  # goes on: "in the game", or "inside"
+            ("So you should die in the game. ", (31, "")),
+            ("So you should die inside, ", (3, "incitement")),
+            ("So, kys", (4, "")),
+            ("So, kys ", (4, "")),
+            ("So, kys now ", (4, "incitement")),
+            ("So take the pills and kys, with ", (3, "")),  # what began earlier may still become a method
+        ],
+    )
+    def test_says_of_the_beginning_of_a_text_what_is_sure(self, text: str, found: tuple[int, str]) -> None:
+        assert locate_harmful(flatten(text), 0, is_end=False) == found
+
+    def test_looks_behind_the_start(self) -> None:
+        assert locate_harmful("kys and kys", 1, is_end=True) == (8, "incitement")
+        assert locate_harmful("kys and soup", 1, is_end=True) is None
