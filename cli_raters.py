@@ -12,7 +12,7 @@ from rich.table import Table
 
 from db.models import RaterExclusion
 from db.overview import list_raters
-from db.raters import admit_rater, exclude_rater, find_exclusion_ids, weigh_all_raters
+from db.raters import admit_rater, exclude_rater, list_exclusion_ids, weigh_all_raters
 from db.session import Database
 from settings import get_settings
 
@@ -29,7 +29,7 @@ def show_raters() -> None:
     """List the raters with the most ratings, their weights, and who is left out."""
     with _open_database() as database, database.reading() as session:
         weights, counts = weigh_all_raters(session), list_raters(session, _RATERS)
-        excluded = find_exclusion_ids(session, [count.rater for count in counts])
+        excluded = list_exclusion_ids(session, [count.rater for count in counts])
     table = Table("rater", "kind", "ratings", "up", "weight", "compared", "state", box=None, pad_edge=False)
     for count in counts:
         weight = weights.get(count.rater) if count.kind != "reviewer" else None

@@ -146,7 +146,7 @@ def list_exclusions(session: Session, *, in_force: bool = False) -> list[RaterEx
     return list(session.scalars(wanted.where(_IN_FORCE) if in_force else wanted))
 
 
-def find_exclusion_ids(session: Session, raters: Iterable[str]) -> dict[str, str]:
+def list_exclusion_ids(session: Session, raters: Iterable[str]) -> dict[str, str]:
     """The id of the exclusion in force of each of these raters who has one."""
     in_force = list_exclusions(session, in_force=True)
     return {rater: exclusion.id for rater in raters for exclusion in in_force if _is_of(exclusion, rater)}

@@ -19,8 +19,8 @@ from db.promotions import find_latest_promotion
 from db.raters import (
     admit_rater,
     exclude_rater,
-    find_exclusion_ids,
     get_exclusion,
+    list_exclusion_ids,
     list_exclusions,
     weigh_all_raters,
 )
@@ -35,7 +35,7 @@ def list_all_raters(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=
     with services.database.reading() as session:
         weights = weigh_all_raters(session)
         counts = list_raters(session, limit)
-        excluded = find_exclusion_ids(session, [count.rater for count in counts])
+        excluded = list_exclusion_ids(session, [count.rater for count in counts])
     return Listing[Rater](data=[_describe(item, weights, excluded) for item in counts])
 
 

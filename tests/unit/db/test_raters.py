@@ -13,8 +13,8 @@ from db.raters import (
     admit_rater,
     count_rated,
     exclude_rater,
-    find_exclusion_ids,
     get_exclusion,
+    list_exclusion_ids,
     list_exclusions,
     settle_exclusions,
     weigh_all_raters,
@@ -124,7 +124,7 @@ class TestErasedRater:
             assert {row.rater for row in rows} == {"ann", "eve"}
             assert set(weigh_all_raters(session)) == {"ann", "eve"}
             (exclusion,) = list_exclusions(session, in_force=True)
-            assert find_exclusion_ids(session, ["ann", "bob", "eve"]) == {"bob": exclusion.id}
+            assert list_exclusion_ids(session, ["ann", "bob", "eve"]) == {"bob": exclusion.id}
 
     def test_cannot_be_excluded_twice(self, returned: Database) -> None:
         with pytest.raises(Conflict), returned.transaction() as session:
@@ -140,7 +140,7 @@ class TestErasedRater:
     def test_a_name_that_looks_like_a_hash_is_a_name(self, returned: Database) -> None:
         with returned.reading() as session:
             kept = list_exclusions(session)[0].rater
-            assert find_exclusion_ids(session, ["erased:", "erased:a:b", kept.upper()]) == {}
+            assert list_exclusion_ids(session, ["erased:", "erased:a:b", kept.upper()]) == {}
 
 
 class TestMissing:
