@@ -51,7 +51,7 @@ screenshots: setup  ## Make the pictures in docs/img anew
 
 check: setup lint types  ## All that CI runs: linters, types, import rules, tests with coverage
 	$(PYTEST) --cov=data --cov=worker --cov-report=
-	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py' --fail-under=100 --skip-covered
+	$(BIN)/python -m coverage report --include='data/*,worker/gate.py,worker/comparison.py,worker/rooms.py' --fail-under=100 --skip-covered
 
 lint: setup  ## Style and import rules
 	$(BIN)/ruff check --quiet .
