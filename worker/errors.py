@@ -30,7 +30,7 @@ class WorkerStopping(RatchetError):
 
 
 class RunCancelled(RatchetError):
-    """Cancelled by an admin."""
+    """Cancelled: an admin asked for it, or rows that the run drew on were erased or excluded."""
 
 
 class JudgedWeightsGone(RatchetError):
