@@ -10,6 +10,8 @@ from data.errors import InvalidDataset
 from data.overlap import list_word_runs
 from data.vocabulary import PoolRow, RowKind, SnapshotRow, Split
 
+MIN_CLUSTERS_TO_DECIDE = 100  # conversations below which the gate promotes nothing: its t is too liberal on skew
+
 
 @dataclass(frozen=True)
 class HoldoutCheck:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from data.holdout import MIN_CLUSTERS_TO_DECIDE
 from data.overlap import is_reference_given
 from data.preferences import draw_share
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
-
-ENOUGH_WRITTEN = 100  # conversations that the gate takes to decide
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,16 @@ def select_holdout(
 ) -> Holdout:
     """The hold-out rows of a snapshot that fit, at most `limit` of each kind (0: all), always the same ones.
 
-    Where examples and corrections are of fewer than ENOUGH_WRITTEN conversations, up-rated replies of others stand in
-    as references: else the first correction in a pool without examples would be the only one. A row whose prompt quotes
-    its reference is none: its score would measure copying. `split` takes the same rows of the dev split instead.
+    Where examples and corrections are of fewer conversations than a promotion takes, up-rated replies of others stand
+    in as references: else the first correction in a pool without examples would be the only one. A row whose prompt
+    quotes its reference is none: its score would measure copying. `split` takes the same rows of the dev split instead.
     """
     of_split = sorted((r.row for r in rows if r.split is split), key=lambda row: row.row_id)
     held_out = [row for row in of_split if fits(row.messages)]
     askable = [row for row in held_out if not is_reference_given(list_texts(row), row.reply)]
     references = [row for row in askable if row.kind is not RowKind.REPLY and row.rating is not Rating.DOWN]
     written = {row.cluster for row in references}
-    if len(written) < ENOUGH_WRITTEN:
+    if len(written) < MIN_CLUSTERS_TO_DECIDE:
         served = (row for row in askable if row.kind is RowKind.REPLY and row.rating is Rating.UP)
         references += [row for row in served if row.cluster not in written]
     rated = [row for row in held_out if row.rating is not None]

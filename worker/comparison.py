@@ -16,11 +16,11 @@ from scipy import stats
 
 from data import auc, statistics
 from data.arrays import FloatArray
+from data.holdout import MIN_CLUSTERS_TO_DECIDE
 from data.recipe import Margins, measure_length_room
 from worker.paired_scores import PairedScores, RatedScores, build_empty_scores, select_rows
 from worker.rooms import RareRoom, Room
 
-MIN_CLUSTERS_TO_DECIDE = 100  # below it nothing is promoted: the t is too liberal on skewed differences
 MIN_CLUSTERS_TO_REFUSE = 30
 MIN_CLUSTERS_THAT_DIFFER = 50  # a few replies that happen to differ are luck: the t is 5 times too liberal on them
 POWER = 0.8

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from data.holdout import MIN_CLUSTERS_TO_DECIDE
 from data.lifetime import Budget, spend_alpha
 from data.recipe import Margins
 from data.vocabulary import Verdict
 from worker.comparison import (
     BALANCED_LEVEL,
     CORE,
-    MIN_CLUSTERS_TO_DECIDE,
     MIN_CLUSTERS_TO_REFUSE,
     RATING_AUC,
     REWARD,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.comparison import MIN_CLUSTERS_THAT_DIFFER, MIN_CLUSTERS_TO_DECIDE, POWER, RATING_AUC, REWARD, Comparison
+from data.holdout import MIN_CLUSTERS_TO_DECIDE
+from worker.comparison import MIN_CLUSTERS_THAT_DIFFER, POWER, RATING_AUC, REWARD, Comparison
 from worker.paired_scores import MIN_RATED_CLUSTERS, MIN_RATED_OF_A_KIND, RatedScores
 from worker.safety_verdict import MARGIN, SafetyVerdict
 from worker.slices import WorseSlice

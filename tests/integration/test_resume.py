@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,8 @@ from db.examples import add_examples
 from db.runs import create_run, get_run
 from db.session import Database
 from settings import Settings
+from tests.deployments import build_deployment, open_deployment, read_samples
 from tests.processes import await_value, list_children
-from tests.tiny import SAMPLES, build_tiny_gpt2
-from worker.base import ensure_base
 from worker.execution import Outcome, execute_run
 
 pytestmark = pytest.mark.slow
@@ -39,23 +36,13 @@ RECIPE = {
 
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_template: Path) -> Settings:
-    """An embedded deployment on the tiny model."""
-    shutil.copy(sqlite_template, tmp_path / "ratchet.db")
-    base = build_tiny_gpt2(tmp_path / "tiny")
-    return Settings(_env_file=None, var=tmp_path, base_model=str(base), trunk_cache_gb=0, trainer_threads=1)
+    return build_deployment(tmp_path, sqlite_template)
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """With the samples as examples, and version 0."""
-    database = Database(settings.database)
-    ensure_base(settings, database)
-    with (SAMPLES / "support.csv").open(newline="") as file:
-        examples = [Example(context=row["Context"], response=row["Response"]) for row in csv.DictReader(file)]
-    with database.transaction() as session:
-        add_examples(session, examples[:-1], "support.csv", "abc")
-    yield database
-    database.dispose()
+    with open_deployment(settings, read_samples()[:-1]) as database:
+        yield database
 
 
 def queue(database: Database) -> str:

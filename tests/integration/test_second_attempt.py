@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +19,8 @@ from db.session import Database
 from db.versions import get_version
 from serving.artifact import load_artifact
 from settings import Settings
+from tests.deployments import build_deployment, open_deployment, read_samples
 from tests.stacks import LEARNS
-from tests.tiny import SAMPLES, build_tiny_gpt2
-from worker.base import ensure_base
 from worker.execution import execute_run
 
 pytestmark = pytest.mark.slow
@@ -32,21 +29,13 @@ RECIPE = LEARNS | {"method": "sft", "sft_epochs": 1, "reply_tokens": 8}
 
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_template: Path) -> Settings:
-    """An embedded deployment on the tiny model."""
-    shutil.copy(sqlite_template, tmp_path / "ratchet.db")
-    base = build_tiny_gpt2(tmp_path / "tiny")
-    return Settings(_env_file=None, var=tmp_path, base_model=str(base), trunk_cache_gb=0, trainer_threads=1)
+    return build_deployment(tmp_path, sqlite_template)
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """With the samples as examples, and version 0."""
-    database = Database(settings.database)
-    ensure_base(settings, database)
-    with (SAMPLES / "support.csv").open(newline="") as file:
-        add(database, *(Example(context=row["Context"], response=row["Response"]) for row in csv.DictReader(file)))
-    yield database
-    database.dispose()
+    with open_deployment(settings, read_samples()) as database:
+        yield database
 
 
 def add(database: Database, *examples: Example) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import process_time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,10 +66,10 @@ class TestCutUnfinished:
 
 class TestSplitSentences:
     @pytest.mark.parametrize("sign", [".", "?!", "\u2026"])
-    def test_takes_no_seconds_for_a_row_of_signs(self, sign: str) -> None:
-        text, start = f"Well{sign * 50_000}x. Yes.", process_time()
+    def test_reads_a_row_of_signs_once(self, sign: str) -> None:
+        """So many that the square of the length would not end within the limit of a test."""
+        text = f"Well{sign * 500_000}x. Yes."
         assert split_sentences(text) == [text[:-4], "Yes."]
-        assert process_time() - start < 2  # the square of the length took a minute; this takes milliseconds
 
     @pytest.mark.parametrize(
         ("text", "sentences"),

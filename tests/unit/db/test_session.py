@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,8 @@ class TestPatience:
     def test_gives_up_a_server_that_accepts_and_never_answers(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             database = Database(f"postgresql://ann@127.0.0.1:{silent.getsockname()[1]}/ratchet")
-            began_s = time.monotonic()
             with pytest.raises(OperationalError, match="timeout"), database.reading() as session:
                 session.connection()
-            assert time.monotonic() - began_s < 30
             database.dispose()
 
     def test_what_the_url_says_holds(self) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from data.errors import ReferenceGiven
+from data.holdout import MIN_CLUSTERS_TO_DECIDE
 from data.vocabulary import Message, PoolRow, Rating, RowKind, SnapshotRow, Split
 from trainer.answers import check_references
-from trainer.holdout import ENOUGH_WRITTEN, Holdout, select_holdout
+from trainer.holdout import Holdout, select_holdout
 
 
 def build_row(number: int, kind: RowKind, rating: Rating | None = None, split: Split = Split.HOLDOUT) -> SnapshotRow:
@@ -37,7 +38,9 @@ class TestSelectHoldout:
         assert [row.row_id for row in holdout.references] == ["correction:2", "example:1", "reply:3"]
         assert [row.row_id for row in holdout.rated] == ["example:5", "reply:3"]
 
-    @pytest.mark.parametrize(("written", "stand_in"), [(0, 1), (1, 1), (ENOUGH_WRITTEN - 1, 1), (ENOUGH_WRITTEN, 0)])
+    @pytest.mark.parametrize(
+        ("written", "stand_in"), [(0, 1), (1, 1), (MIN_CLUSTERS_TO_DECIDE - 1, 1), (MIN_CLUSTERS_TO_DECIDE, 0)]
+    )
     def test_up_rated_replies_stand_in_until_enough_is_written(self, written: int, stand_in: int) -> None:
         rows = [build_row(number, RowKind.CORRECTION) for number in range(written)]
         rows += [build_row(1000, RowKind.REPLY, Rating.UP), build_row(1001, RowKind.REPLY, Rating.DOWN)]
